@@ -1,0 +1,123 @@
+//! The mutable twin of a snapshot: the one place where events become state.
+//!
+//! A builder lives as long as the process. It applies events, shares its state with a snapshot
+//! ([`Builder::freeze`]) and goes on; the first change after that copies what it touches.
+
+use std::sync::Arc;
+
+use crate::event::Event;
+use crate::index::table::GROUPS;
+use crate::position::{Frontier, Incarnation, Offset, Partition, Position};
+use crate::rules::Rules;
+use crate::snapshot::Snapshot;
+use crate::state::{Joined, State};
+use crate::time::UnixMillis;
+
+/// Applies events and makes snapshots.
+pub struct Builder {
+    state: State,
+    rules: Arc<Rules>,
+    frontier: Frontier,
+    caught_up: bool,
+    generation: u64,
+    /// The newest append time of any record read: forgetting never runs ahead of it (E17).
+    newest_append: UnixMillis,
+    /// The group that is looked through next for what can be forgotten.
+    next_group: usize,
+    unreachable: u64,
+}
+
+/// What an event did to the state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// It raised a value: answers may differ from now on.
+    Changed,
+    /// The state said so already.
+    Unchanged,
+    /// Everything that it said had been overtaken.
+    Stale,
+}
+
+impl Builder {
+    /// A builder that has read nothing of this log. The seed places rows; draw it anew in each
+    /// process, so that nobody can aim ids at one place.
+    pub fn new(rules: Arc<Rules>, incarnation: Incarnation, seed: u64) -> Self {
+        Self {
+            state: State::new(seed),
+            rules,
+            frontier: Frontier::empty(incarnation),
+            caught_up: false,
+            generation: 0,
+            newest_append: UnixMillis::ZERO,
+            next_group: 0,
+            unreachable: 0,
+        }
+    }
+
+    /// Applies the event of one record, which the log appended at `appended`.
+    pub fn apply(&mut self, position: Position, appended: UnixMillis, event: &Event) -> Applied {
+        let mut highest = Joined::Equal;
+        event.consequences(|consequence| {
+            let joined = self.state.join(&event.tenant, &event.source, appended, &consequence);
+            highest = highest.max(joined);
+        });
+        self.unreachable += u64::from(event.misses_tokens_without_claim());
+        self.skip(position, appended);
+        match highest {
+            Joined::Raised => Applied::Changed,
+            Joined::Equal => Applied::Unchanged,
+            Joined::Lower => Applied::Stale,
+        }
+    }
+
+    /// Passes a record that could not be understood: it is quarantined elsewhere, and holds up
+    /// nothing behind it (E16).
+    pub fn skip(&mut self, position: Position, appended: UnixMillis) {
+        self.newest_append = self.newest_append.max(appended);
+        self.frontier.advance(position.partition, position.offset.next());
+    }
+
+    /// Notes that there is nothing to read below `next`, although no record stands right before
+    /// it: a compacted log has holes.
+    pub fn pass(&mut self, partition: Partition, next: Offset) {
+        self.frontier.advance(partition, next);
+    }
+
+    /// Notes that everything that the log held when it was opened has been read. Before that a
+    /// snapshot answers no request (F3).
+    pub fn caught_up(&mut self) {
+        self.caught_up = true;
+    }
+
+    /// Looks through the next part of the state for cutoffs that no living token can meet, and
+    /// forgets them (E17). `clock` is this host's own; a clock that runs ahead can't make it forget
+    /// early, because the newest append time read bounds it. Returns how many went.
+    pub fn forget_some(&mut self, clock: UnixMillis) -> usize {
+        let now = clock.min(self.newest_append);
+        let group = self.next_group;
+        self.next_group = (group + 1) % GROUPS;
+        self.state.forget(group, now, self.rules.horizon)
+    }
+
+    /// How many calls of [`forget_some`](Self::forget_some) look through everything.
+    pub const FORGET_ROUND: usize = GROUPS;
+
+    /// A snapshot of the state as it is now. Costs a few pointers, whatever the size of the state.
+    pub fn freeze(&mut self) -> Snapshot {
+        self.generation += 1;
+        Snapshot {
+            generation: self.generation,
+            frontier: self.frontier.clone(),
+            caught_up: self.caught_up,
+            rules: Arc::clone(&self.rules),
+            state: self.state.clone(),
+            newest_append: self.newest_append,
+            unreachable: self.unreachable,
+        }
+    }
+
+    /// The position up to which everything has been applied.
+    pub fn frontier(&self) -> &Frontier {
+        &self.frontier
+    }
+}

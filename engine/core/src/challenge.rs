@@ -1,0 +1,141 @@
+//! The bytes of a refusal: one `WWW-Authenticate` value that every known client parses.
+//!
+//! Clients differ in what they can read, so the value is written the one way that all of them can:
+//! a single line that starts with `Bearer `, every value quoted, no comma, quote or backslash inside
+//! a value, no empty `realm`, and base64 that is the same in the standard and the URL alphabet and
+//! needs no padding. SOURCE: RFC 6750 section 3; Microsoft's documentation of CAE; the parsers of the
+//! Azure SDKs, MSAL and Kiota.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::decision::{Challenge, Decision, Reason, Verdict};
+use crate::rules::{Issuer, TENANT_PLACEHOLDER};
+
+/// What precedes the code in the description, as clients and people know it.
+const DESCRIPTION: &str = "Continuous access evaluation resulted in challenge with result: \
+                           InteractionRequired and code: ";
+
+/// The claims request of a challenge, minified: ASCII, of a length divisible by three, so that its
+/// base64 has no padding; none of its bytes makes a `+` or a `/`.
+pub fn claims_json(challenge: &Challenge) -> String {
+    let Challenge { not_before, code: _ } = challenge;
+    let mut json =
+        format!(r#"{{"access_token":{{"nbf":{{"essential":true,"value":"{not_before}"}}}}}}"#);
+    while json.len() % 3 != 0 {
+        json.insert(json.len() - 1, ' ');
+    }
+    json
+}
+
+/// The value of the `WWW-Authenticate` header that belongs to a decision with status 401; `None`
+/// with any other.
+pub fn www_authenticate(
+    decision: &Decision,
+    tenant: Option<&str>,
+    issuer: Option<&Issuer>,
+) -> Option<String> {
+    let mut header = Header(String::from("Bearer "));
+    let realm = tenant.unwrap_or_default();
+    match (decision.verdict, &decision.challenge) {
+        (Verdict::Challenge, Some(challenge)) => {
+            header.parameter("realm", realm);
+            if let Some(uri) = issuer.and_then(|issuer| issuer.authorization_uri.as_deref()) {
+                header.parameter("authorization_uri", &uri.replace(TENANT_PLACEHOLDER, realm));
+            }
+            header.parameter("error", "insufficient_claims");
+            header.parameter("error_description", &format!("{DESCRIPTION}{}", challenge.code));
+            header.parameter("claims", &STANDARD.encode(claims_json(challenge)));
+        }
+        (Verdict::Deny, _) if decision.http_status == 401 => {
+            header.parameter("realm", realm);
+            header.parameter("error", "invalid_token");
+            if let Some(reason) = decision.primary {
+                header.parameter("error_description", invalid_token(reason));
+            }
+        }
+        _ => return None,
+    }
+    Some(header.0)
+}
+
+/// Whether a text may stand inside a quoted value as it is.
+pub(crate) fn is_safe_value(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b',' | b'"' | b'\\'))
+}
+
+struct Header(String);
+
+impl Header {
+    /// Adds a parameter; leaves it out where its value would break the line.
+    fn parameter(&mut self, name: &str, value: &str) {
+        if !is_safe_value(value) {
+            return;
+        }
+        if self.0.ends_with('"') {
+            self.0.push_str(", ");
+        }
+        for part in [name, "=\"", value, "\""] {
+            self.0.push_str(part);
+        }
+    }
+}
+
+/// What an `invalid_token` refusal says, for people who debug a client.
+const fn invalid_token(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Malformed => "The access token is malformed",
+        Reason::IssueTimeMissing => "The access token does not say when it was issued",
+        Reason::BeyondHorizon => "The access token was issued too long ago",
+        Reason::Expired => "The access token expired",
+        Reason::NotYetValid => "The access token is not valid yet",
+        Reason::UnknownIssuer | Reason::TenantNotServed => {
+            "The access token is not for this resource"
+        }
+        Reason::Revoked | Reason::Account | Reason::Risk | Reason::Device => {
+            "The access token was revoked"
+        }
+        Reason::NotReady => "The access token can not be judged yet",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::UnixSeconds;
+
+    fn challenge(not_before: i64) -> Challenge {
+        Challenge {
+            not_before: UnixSeconds::from_seconds(not_before),
+            code: crate::decision::CODE_REVOKED,
+        }
+    }
+
+    #[test]
+    fn the_claims_need_no_padding_and_fit_both_alphabets() {
+        for not_before in (0..10_000).map(|step| 1_700_000_000 + step * 65_537).chain([0, 9, -1]) {
+            let json = claims_json(&challenge(not_before));
+            let encoded = STANDARD.encode(&json);
+            assert!(json.is_ascii() && !encoded.contains(['=', '+', '/', '-', '_']), "{json}");
+        }
+    }
+
+    #[test]
+    fn the_bytes_are_those_that_clients_were_tested_with() {
+        assert_eq!(
+            STANDARD.encode(claims_json(&challenge(1_760_000_000))),
+            "eyJhY2Nlc3NfdG9rZW4iOnsibmJmIjp7ImVzc2VudGlhbCI6dHJ1ZSwidmFsdWUiOiIxNzYwMDAwMDAwIn19ICB9"
+        );
+    }
+
+    #[test]
+    fn what_would_break_the_line_is_not_safe() {
+        for text in ["", "a,b", "a\"b", "a\\b", "a\nb", "ä"] {
+            assert!(!is_safe_value(text), "{text:?}");
+        }
+        assert!(is_safe_value("https://login.example/42/oauth2/v2.0/authorize?a=b&c=d"));
+    }
+}

@@ -1,0 +1,340 @@
+//! What happened: the closed set of facts that the engine understands.
+//!
+//! An [`Event`] is parsed and complete: ids are keys, times are resolved, nothing is optional that
+//! its meaning needs. What an event *does* stands in [`crate::consequence`], and nowhere else.
+//!
+//! # Times
+//!
+//! An event carries two instants: when it happened, and when the first of caed's writers received
+//! it. The second is part of the event, stamped once, so that a redelivered copy means exactly what
+//! the first one meant. Neither is the time at which a log appended the record; that one serves
+//! forgetting only and travels beside the event (SEMANTICS.md E14).
+
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use crate::ids::{Name, ObjectKey};
+use crate::limits;
+use crate::time::UnixMillis;
+
+/// Something that happened to a subject, device, session, token, client or tenant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The directory that it happened in. Nothing crosses tenants.
+    pub tenant: Name,
+    /// Who says so. Registers are kept by source (E13).
+    pub source: Name,
+    /// The source's own id of this event; may be empty.
+    pub id: String,
+    /// When it happened, by the source's clock; the time of receipt where the source did not say.
+    pub occurred: UnixMillis,
+    /// When the first of caed's writers received it.
+    pub received: UnixMillis,
+    /// What happened.
+    pub fact: Fact,
+}
+
+/// What an event says (E2 to E8, E13).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fact {
+    /// The account's state changed (E2, E3).
+    Account {
+        /// Whose account.
+        user: ObjectKey,
+        /// Its state now.
+        state: AccountState,
+    },
+    /// Something after which the user's earlier tokens must not pass (E4).
+    UserRevoked {
+        /// Whose tokens.
+        user: ObjectKey,
+        /// What it was.
+        cause: RevocationCause,
+    },
+    /// The user's risk was found to be at a level (E5).
+    UserRisk {
+        /// Whose risk.
+        user: ObjectKey,
+        /// The level.
+        level: RiskLevel,
+    },
+    /// A session, token, client or device was revoked, for one user or for all (E6, E7).
+    Revoked {
+        /// What was revoked.
+        what: Finer,
+        /// The one user for whom, where the event names one.
+        user: Option<ObjectKey>,
+    },
+    /// Every token of the tenant was revoked (E6).
+    TenantRevoked,
+    /// A device's state in the directory changed (E8).
+    Device {
+        /// Which device.
+        device: ObjectKey,
+        /// Its state now.
+        state: DeviceState,
+    },
+    /// A device was judged against compliance rules (E8).
+    Compliance {
+        /// Which device.
+        device: ObjectKey,
+        /// The judgement.
+        compliance: Compliance,
+    },
+    /// What is known of a source of events (E13).
+    Source {
+        /// Which source.
+        source: Name,
+        /// What it can be relied on for.
+        declaration: Declaration,
+    },
+}
+
+/// The finer thing that a revocation names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finer {
+    /// A sign-in session, by the issuer that numbered it.
+    Session {
+        /// The issuer.
+        issuer: Name,
+        /// Its `sid`.
+        session: ObjectKey,
+    },
+    /// One token, by the issuer that numbered it.
+    Token {
+        /// The issuer.
+        issuer: Name,
+        /// Its `jti` (or `uti`).
+        token: ObjectKey,
+    },
+    /// A client application.
+    Client(ObjectKey),
+    /// A device.
+    Device(ObjectKey),
+}
+
+/// An account's state, least restrictive first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum AccountState {
+    /// May sign in.
+    Enabled,
+    /// May not, until enabled again.
+    Disabled,
+    /// Is gone.
+    Deleted,
+}
+
+/// A device's state in the directory, least restrictive first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum DeviceState {
+    /// Nothing speaks against it; takes back every earlier word of the same source.
+    Cleared,
+    /// Disabled.
+    Disabled,
+    /// Gone.
+    Deleted,
+}
+
+/// A device's standing by compliance rules, least restrictive first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Compliance {
+    /// Meets them.
+    Compliant,
+    /// Does not.
+    NotCompliant,
+}
+
+/// How likely it is that somebody else uses the account. No risk is not a level: a risk that falls
+/// takes nothing back (E5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum RiskLevel {
+    /// Low.
+    Low,
+    /// Medium.
+    Medium,
+    /// High.
+    High,
+}
+
+/// Why a user's earlier tokens must not pass. All have the same effect; the name is evidence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum RevocationCause {
+    /// The user chose a new password.
+    PasswordChanged,
+    /// An administrator or a recovery flow set a new password.
+    PasswordReset,
+    /// All refresh tokens were revoked.
+    SessionsRevoked,
+    /// Multi-factor authentication was switched on.
+    MfaEnabled,
+    /// An authenticator was added, changed or removed.
+    AuthenticatorChanged,
+    /// Claims in the user's tokens no longer hold.
+    TokenClaimsChanged,
+    /// The assurance that earlier sign-ins gave was lowered.
+    AssuranceLowered,
+}
+
+/// What a source of events can be relied on for (E13). A source that nobody declared is taken at
+/// its word: it counts, and is expected to correct itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Declaration {
+    /// The source is expected to give signs of life.
+    pub declared: bool,
+    /// The source says when an account is enabled again. If not, its disabling sets only a cutoff.
+    pub emits_enabled: bool,
+    /// The source says when a device is cleared again. If not, it sets only cutoffs.
+    pub emits_device_clear: bool,
+    /// The source's account and device registers up to this instant no longer count.
+    pub retired: Option<UnixMillis>,
+}
+
+/// Names a record: copies of one event share it, different events never do (L1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RecordKey(pub [u8; 16]);
+
+impl Event {
+    /// The cutoff that this event sets: when it happened, unless that lies so far after its receipt
+    /// that the source's clock must be wrong (E14).
+    pub fn cutoff(&self) -> UnixMillis {
+        if self.cutoff_is_clamped() { self.received } else { self.occurred }
+    }
+
+    /// Whether [`cutoff`](Self::cutoff) had to be set back to the time of receipt.
+    pub fn cutoff_is_clamped(&self) -> bool {
+        self.occurred > self.received.saturating_add(limits::CUTOFF_AHEAD_MAX)
+    }
+
+    /// The time that orders this event among others about the same register (E14).
+    pub fn register_time(&self) -> UnixMillis {
+        self.occurred.min(self.received)
+    }
+
+    /// Whether the event was older than the horizon when it arrived. It is applied all the same,
+    /// and reported (E14).
+    pub fn is_late(&self, horizon: Duration) -> bool {
+        self.received.since(self.occurred) > horizon
+    }
+
+    /// The hash of everything that makes this event what it is: tenant, source, id and canonical
+    /// content. It names the record (L1) and orders ties that nothing else orders (E15).
+    pub fn record_key(&self) -> RecordKey {
+        let mut content = Canonical(Sha256::new());
+        content.text(self.tenant.as_str());
+        content.text(self.source.as_str());
+        content.text(&self.id);
+        content.number(self.occurred.as_millis());
+        content.number(self.received.as_millis());
+        content.fact(&self.fact);
+        let mut key = [0; 16];
+        for (to, from) in key.iter_mut().zip(content.0.finalize()) {
+            *to = from;
+        }
+        RecordKey(key)
+    }
+}
+
+impl AccountState {
+    /// Whether the account must not be used.
+    pub const fn is_restrictive(self) -> bool {
+        !matches!(self, Self::Enabled)
+    }
+}
+
+/// Canonical content, straight into the hash. Every text is preceded by its length and every fact
+/// by a number of its own, so that no two contents have the same bytes.
+struct Canonical(Sha256);
+
+impl Canonical {
+    fn number(&mut self, number: u64) {
+        self.0.update(number.to_le_bytes());
+    }
+
+    fn text(&mut self, text: &str) {
+        self.number(text.len() as u64);
+        self.0.update(text);
+    }
+
+    fn key(&mut self, key: ObjectKey) {
+        self.0.update([key.form as u8]);
+        for word in key.bits {
+            self.number(word);
+        }
+    }
+
+    fn optional<T>(&mut self, value: Option<T>, write: impl FnOnce(&mut Self, T)) {
+        self.0.update([u8::from(value.is_some())]);
+        if let Some(value) = value {
+            write(self, value);
+        }
+    }
+
+    fn fact(&mut self, fact: &Fact) {
+        match fact {
+            Fact::Account { user, state } => {
+                self.0.update([1, *state as u8]);
+                self.key(*user);
+            }
+            Fact::UserRevoked { user, cause } => {
+                self.0.update([2, *cause as u8]);
+                self.key(*user);
+            }
+            Fact::UserRisk { user, level } => {
+                self.0.update([3, *level as u8]);
+                self.key(*user);
+            }
+            Fact::Revoked { what, user } => {
+                self.0.update([4]);
+                self.finer(what);
+                self.optional(*user, Self::key);
+            }
+            Fact::TenantRevoked => self.0.update([5]),
+            Fact::Device { device, state } => {
+                self.0.update([6, *state as u8]);
+                self.key(*device);
+            }
+            Fact::Compliance { device, compliance } => {
+                self.0.update([7, *compliance as u8]);
+                self.key(*device);
+            }
+            Fact::Source { source, declaration } => {
+                let Declaration { declared, emits_enabled, emits_device_clear, retired } =
+                    *declaration;
+                let flags = [declared, emits_enabled, emits_device_clear].map(u8::from);
+                self.0.update([8]);
+                self.0.update(flags);
+                self.optional(retired, |content, at| content.number(at.as_millis()));
+                self.text(source.as_str());
+            }
+        }
+    }
+
+    fn finer(&mut self, what: &Finer) {
+        match what {
+            Finer::Session { issuer, session } => {
+                self.0.update([1]);
+                self.text(issuer.as_str());
+                self.key(*session);
+            }
+            Finer::Token { issuer, token } => {
+                self.0.update([2]);
+                self.text(issuer.as_str());
+                self.key(*token);
+            }
+            Finer::Client(client) => {
+                self.0.update([3]);
+                self.key(*client);
+            }
+            Finer::Device(device) => {
+                self.0.update([4]);
+                self.key(*device);
+            }
+        }
+    }
+}

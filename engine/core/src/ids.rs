@@ -1,0 +1,228 @@
+//! Identifiers, parsed once into keys that compare exactly.
+//!
+//! State is keyed by [`ObjectKey`], 128 bits and a form:
+//!
+//! - a GUID is its own key, whatever the case of its digits;
+//! - any other id of at most 16 bytes is its own key too;
+//! - a longer one is keyed by the first 128 bits of its SHA-256, which nobody can steer to meet a
+//!   given id, and which is the same in every replica.
+//!
+//! So no two ids that occur in practice share a key, and no id need be stored or compared as text
+//! (SEMANTICS.md T4). The form is part of the key: a chosen GUID can't imitate a short id.
+//!
+//! Tenants, issuers and sources are few and are kept as text ([`Name`]), because answers and status
+//! show them again.
+
+use std::fmt;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use crate::limits;
+
+/// An identifier as it came, checked but not yet a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Id<'a>(&'a str);
+
+/// The exact key of a directory object, session, token, client or device id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectKey {
+    pub(crate) bits: [u64; 2],
+    pub(crate) form: Form,
+}
+
+/// What the 128 bits of an [`ObjectKey`] are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub(crate) enum Form {
+    /// The GUID itself.
+    Guid,
+    /// The bytes of the id, padded with zeros (no id holds a NUL).
+    Inline,
+    /// The first half of the id's SHA-256.
+    Digest,
+}
+
+/// The name of a tenant, an issuer or a source: text that is compared exactly and shown again.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(Arc<str>);
+
+/// An identifier that can't be one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidId {
+    /// Nothing there.
+    #[error("is empty")]
+    Empty,
+    /// Longer than [`limits::ID_BYTES_MAX`].
+    #[error("has {0} bytes; at most {max} are allowed", max = limits::ID_BYTES_MAX)]
+    TooLong(usize),
+    /// A control character, NUL among them.
+    #[error("contains a control character")]
+    ControlCharacter,
+}
+
+impl<'a> Id<'a> {
+    /// Parses an id as an event or a token carries it.
+    pub fn parse(id: &'a str) -> Result<Self, InvalidId> {
+        check(id)?;
+        Ok(Self(id))
+    }
+
+    /// The id as text.
+    pub const fn as_str(self) -> &'a str {
+        self.0
+    }
+
+    /// The key. A long id is hashed here, so ask only when there is something to look up.
+    pub fn key(self) -> ObjectKey {
+        let id = self.0;
+        if let Some(bits) = guid(id.as_bytes()) {
+            return ObjectKey { bits, form: Form::Guid };
+        }
+        let mut padded = [0u8; 16];
+        if let Some(head) = padded.get_mut(..id.len()) {
+            head.copy_from_slice(id.as_bytes());
+            return ObjectKey { bits: words(padded), form: Form::Inline };
+        }
+        let digest = Sha256::digest(id.as_bytes());
+        for (to, from) in padded.iter_mut().zip(digest) {
+            *to = from;
+        }
+        ObjectKey { bits: words(padded), form: Form::Digest }
+    }
+}
+
+impl ObjectKey {
+    /// Parses an id and takes its key.
+    pub fn parse(id: &str) -> Result<Self, InvalidId> {
+        Id::parse(id).map(Id::key)
+    }
+}
+
+impl Name {
+    /// Parses the name of a tenant, an issuer or a source.
+    pub fn parse(name: &str) -> Result<Self, InvalidId> {
+        check(name)?;
+        Ok(Self(name.into()))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Lets maps keyed by [`Name`] be asked with text that has not been parsed.
+impl std::borrow::Borrow<str> for Name {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What makes a text an identifier, wherever it stands.
+pub(crate) fn check(id: &str) -> Result<(), InvalidId> {
+    if id.is_empty() {
+        Err(InvalidId::Empty)
+    } else if id.len() > limits::ID_BYTES_MAX {
+        Err(InvalidId::TooLong(id.len()))
+    } else if id.chars().any(char::is_control) {
+        Err(InvalidId::ControlCharacter)
+    } else {
+        Ok(())
+    }
+}
+
+/// The 128 bits of `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx`, in either case; `None` for anything else.
+fn guid(text: &[u8]) -> Option<[u64; 2]> {
+    const HYPHENS: [usize; 4] = [8, 13, 18, 23];
+    if text.len() != 36 {
+        return None;
+    }
+    let mut bits = 0u128;
+    for (index, &byte) in text.iter().enumerate() {
+        if HYPHENS.contains(&index) {
+            if byte != b'-' {
+                return None;
+            }
+            continue;
+        }
+        let digit = char::from(byte).to_digit(16)?;
+        bits = bits << 4 | u128::from(digit);
+    }
+    Some(words(bits.to_be_bytes()))
+}
+
+/// Sixteen bytes as two words.
+const fn words(bytes: [u8; 16]) -> [u64; 2] {
+    let all = u128::from_le_bytes(bytes);
+    #[expect(clippy::cast_possible_truncation, reason = "each half is taken on purpose")]
+    {
+        [all as u64, (all >> 64) as u64]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(id: &str) -> ObjectKey {
+        ObjectKey::parse(id).expect("a valid id")
+    }
+
+    #[test]
+    fn a_guid_is_its_own_key_in_either_case() {
+        let lower = key("3d46dbda-8382-466a-856d-eb00cbc6b910");
+        assert_eq!(lower, key("3D46DBDA-8382-466A-856D-EB00CBC6B910"));
+        assert_ne!(lower, key("3d46dbda-8382-466a-856d-eb00cbc6b911"));
+        assert_eq!(lower.form, Form::Guid);
+    }
+
+    #[test]
+    fn short_ids_are_kept_whole_and_long_ones_hashed() {
+        assert_ne!(key("u-1001"), key("U-1001"));
+        assert_eq!(key("0123456789abcdef").form, Form::Inline);
+        assert_eq!(key("0123456789abcdefg").form, Form::Digest);
+        assert_ne!(key("0123456789abcdefg"), key("0123456789abcdefh"));
+    }
+
+    #[test]
+    fn a_chosen_guid_does_not_imitate_a_short_id() {
+        // The GUID whose 16 bytes are the text `victim-user-0001`.
+        let text = "victim-user-0001";
+        let imitation = key("76696374-696d-2d75-7365-722d30303031");
+        assert_eq!(imitation.bits, key(text).bits);
+        assert_ne!(imitation, key(text));
+    }
+
+    #[test]
+    fn what_looks_almost_like_a_guid_is_text() {
+        for id in [
+            "3d46dbda+8382-466a-856d-eb00cbc6b910",
+            "3d46dbda-8382-466a-856d-eb00cbc6b91g",
+            "3d46dbda8382466a856deb00cbc6b910",
+        ] {
+            assert_ne!(key(id).form, Form::Guid, "{id}");
+        }
+    }
+
+    #[test]
+    fn what_can_not_be_an_id_is_refused() {
+        assert_eq!(ObjectKey::parse(""), Err(InvalidId::Empty));
+        assert_eq!(ObjectKey::parse("a\0b"), Err(InvalidId::ControlCharacter));
+        let long = "x".repeat(limits::ID_BYTES_MAX + 1);
+        assert_eq!(ObjectKey::parse(&long), Err(InvalidId::TooLong(long.len())));
+        assert!(ObjectKey::parse(&long[1..]).is_ok());
+    }
+}

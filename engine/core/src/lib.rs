@@ -1,0 +1,56 @@
+//! State and decision of continuous access evaluation, and nothing else.
+//!
+//! Law of this crate: **deciding is pure**. No clock, no socket, no task, no wire format; `now` and
+//! parsed values come in, a [`Decision`](decision::Decision) goes out. So others can embed it, tests
+//! can replay it, and the hot path has nothing to wait for.
+//!
+//! # Floor plan, in the order of the data
+//!
+//! ```text
+//! event ─► consequence ─► builder (state, tenant, row, index) ─► snapshot ─► publish
+//!                                                                   │
+//!                        request, rules ─► decide ◄─────────────────┘
+//!                                            └─► decision ─► challenge
+//! ```
+//!
+//! | module | noun |
+//! |---|---|
+//! | [`event`] | what happened: the closed set of facts |
+//! | [`consequence`] | what each fact does: the one table |
+//! | [`builder`] | the single writer of state |
+//! | `state`, `tenant`, `row`, `index` | the state: tables of plain rows, shared copy-on-write |
+//! | [`snapshot`] | an immutable picture of the state |
+//! | [`publish`] | the one cell through which snapshots reach requests |
+//! | [`retention`] | which records a log may drop |
+//! | [`request`], [`rules`] | what is asked, and what the operator decided |
+//! | [`decide`](mod@decide), [`decision`], [`challenge`] | who gets in, and how a refusal reads |
+//! | [`sink`] | the trait through which surfaces reach a log |
+//! | [`ids`], [`position`], [`time`], [`limits`] | parsed values and bounds |
+//!
+//! # Invariants
+//!
+//! - State is a join: it depends on the set of events, never on their order (E1).
+//! - One snapshot answers one request; one batch is published whole or not at all.
+//! - [`decide`](decide::decide) is total: it has no error and no panic path.
+//! - No row is evicted for lack of room (E17).
+
+pub mod builder;
+pub mod challenge;
+pub mod consequence;
+pub mod decide;
+pub mod decision;
+pub mod event;
+pub mod ids;
+mod index;
+pub mod limits;
+pub mod position;
+pub mod publish;
+pub mod request;
+pub mod retention;
+mod row;
+pub mod rules;
+pub mod sink;
+pub mod snapshot;
+mod state;
+mod tenant;
+pub mod time;

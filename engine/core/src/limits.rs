@@ -1,0 +1,59 @@
+//! Every bound of the core, with its unit, its source and what happens at it.
+//!
+//! Relations between bounds that must hold are checked when the crate is compiled.
+
+use std::time::Duration;
+
+/// A time on the wire below this number is read as seconds. SOURCE: SEMANTICS.md E14. (As
+/// milliseconds it would lie in March 1973.)
+pub const SECONDS_BELOW: u64 = 100_000_000_000;
+
+/// The last millisecond of the year 9999: a later time on the wire is a mistake. Guess, after
+/// RFC 3339, which can't write a later one.
+pub const TIME_MS_MAX: u64 = 253_402_300_799_999;
+
+/// The longest identifier, in bytes. Longer ones are refused where they enter. Guess: object ids
+/// have 36 bytes, issuers are URLs of at most a few hundred.
+pub const ID_BYTES_MAX: usize = 512;
+
+/// How far ahead of its receipt a cutoff may lie before it is set back to it.
+/// SOURCE: SEMANTICS.md E14.
+pub const CUTOFF_AHEAD_MAX: Duration = Duration::from_mins(5);
+
+/// How much longer than the horizon a cutoff is kept. SOURCE: SEMANTICS.md E17.
+pub const FORGET_MARGIN: Duration = Duration::from_mins(5);
+
+/// The default horizon: longer than the longest token life that is honoured (28 h) with what is
+/// added to it. SOURCE: SEMANTICS.md, terms.
+pub const HORIZON_DEFAULT: Duration = Duration::from_hours(30);
+
+/// The longest token life that is honoured by default. SOURCE: SEMANTICS.md, terms; Microsoft's
+/// documentation of CAE (tokens of capable clients live up to 28 hours).
+pub const TOKEN_LIFETIME_DEFAULT: Duration = Duration::from_hours(28);
+
+/// The default tolerance between the clocks of an issuer and of this host. SOURCE: SEMANTICS.md D1.
+pub const CLOCK_SKEW_DEFAULT: Duration = Duration::from_mins(5);
+
+/// A challenge may ask for a token of a second at most this far ahead: a client that
+/// re-authenticates gets there on its own. SOURCE: SEMANTICS.md D9.
+pub const CHALLENGE_AHEAD_MAX: Duration = Duration::from_secs(2);
+
+/// A token younger than this is what the client got by answering a challenge; refusing it with
+/// another challenge would loop. SOURCE: SEMANTICS.md D9.
+pub const FRESH_TOKEN: Duration = Duration::from_mins(1);
+
+/// The longest `Retry-After`, in seconds: a cutoff is at most [`CUTOFF_AHEAD_MAX`] ahead.
+pub const RETRY_AFTER_S_MAX: u32 = 300;
+
+/// What a gateway is told to wait while this process has not caught up yet. Guess: catching up
+/// takes seconds.
+pub const RETRY_AFTER_NOT_READY_S: u32 = 1;
+
+const _: () = assert!(
+    HORIZON_DEFAULT.as_secs() >= TOKEN_LIFETIME_DEFAULT.as_secs() + CLOCK_SKEW_DEFAULT.as_secs(),
+    "the default horizon must cover every token that is honoured"
+);
+const _: () = assert!(
+    RETRY_AFTER_S_MAX as u64 >= CUTOFF_AHEAD_MAX.as_secs(),
+    "a client that waits as told must meet a cutoff that has passed"
+);

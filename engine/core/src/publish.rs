@@ -1,0 +1,122 @@
+//! How a snapshot reaches every request: one cell, one writer, readers that never wait.
+//!
+//! Publishing swaps one pointer. Readers load it once per request and keep what they loaded, so a
+//! batch of requests answered from one load is answered from one generation. The publisher holds on
+//! to replaced snapshots until no reader has them any more: the cost of dropping one is never paid
+//! by a request.
+//!
+//! INVARIANT: generations grow; within one incarnation of a log the frontier never retreats.
+
+use std::collections::VecDeque;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, Guard};
+
+use crate::snapshot::Snapshot;
+use crate::time::{Clock, UnixMillis};
+
+/// The one writer: not `Clone`, and every act takes `&mut self`.
+pub struct Publisher {
+    cell: Arc<Cell>,
+    replaced: VecDeque<Arc<Snapshot>>,
+}
+
+/// Reads the newest snapshot, from any thread, without waiting.
+#[derive(Clone)]
+pub struct SnapshotReader {
+    cell: Arc<Cell>,
+}
+
+/// A snapshot held for the length of one request.
+pub struct Loaded(Guard<Arc<Snapshot>>);
+
+struct Cell {
+    snapshot: ArcSwap<Snapshot>,
+    /// The instant up to which the published snapshot is known to be current, by both clocks, in
+    /// milliseconds. Two words written apart: a reader may pair a new one with an old one, and
+    /// takes the greater age of the two.
+    current_wall: AtomicU64,
+    current_monotonic: AtomicU64,
+}
+
+/// A new cell, with what writes it and what reads it.
+pub fn cell(first: Snapshot) -> (Publisher, SnapshotReader) {
+    let cell = Arc::new(Cell {
+        snapshot: ArcSwap::from_pointee(first),
+        current_wall: AtomicU64::new(0),
+        current_monotonic: AtomicU64::new(NEVER),
+    });
+    let reader = SnapshotReader { cell: Arc::clone(&cell) };
+    (Publisher { cell, replaced: VecDeque::new() }, reader)
+}
+
+/// The published snapshot has never been known to be current.
+const NEVER: u64 = u64::MAX;
+
+impl Publisher {
+    /// Makes `snapshot` the one that every later request sees.
+    pub fn publish(&mut self, snapshot: Snapshot) {
+        let next = Arc::new(snapshot);
+        let before = self.cell.snapshot.swap(Arc::clone(&next));
+        debug_assert!(next.generation() > before.generation(), "generations grow");
+        debug_assert!(
+            next.frontier().incarnation() != before.frontier().incarnation()
+                || before.frontier().partitions().all(|(partition, offset)| {
+                    next.frontier().next_offset(partition) >= offset
+                }),
+            "a frontier never retreats"
+        );
+        self.replaced.push_back(before);
+        self.retire();
+    }
+
+    /// Drops replaced snapshots that no request holds any more.
+    pub fn retire(&mut self) {
+        // Nothing can take a new reference to a replaced snapshot, so one reference is ours.
+        self.replaced.retain(|snapshot| Arc::strong_count(snapshot) > 1);
+    }
+
+    /// States that the published snapshot contains everything that its log held at this instant,
+    /// which was read from the clock before the log was asked (F1).
+    pub fn confirm_current(&mut self, wall: UnixMillis, monotonic: Duration) {
+        self.cell.current_wall.store(wall.as_millis(), Ordering::Release);
+        self.cell.current_monotonic.store(whole_millis(monotonic), Ordering::Release);
+    }
+}
+
+impl SnapshotReader {
+    /// The newest snapshot. Load once per request.
+    #[inline]
+    pub fn load(&self) -> Loaded {
+        Loaded(self.cell.snapshot.load())
+    }
+
+    /// How old the knowledge is: the time since the published snapshot was last known to be
+    /// current, by the wall clock or the monotonic one, whichever says more (F2). `None` where it
+    /// never was.
+    #[inline]
+    pub fn age(&self, clock: &dyn Clock) -> Option<Duration> {
+        let monotonic = self.cell.current_monotonic.load(Ordering::Acquire);
+        if monotonic == NEVER {
+            return None;
+        }
+        let wall = UnixMillis::from_millis(self.cell.current_wall.load(Ordering::Acquire));
+        let by_monotonic = clock.monotonic().saturating_sub(Duration::from_millis(monotonic));
+        Some(by_monotonic.max(clock.now().since(wall)))
+    }
+}
+
+impl Deref for Loaded {
+    type Target = Snapshot;
+
+    fn deref(&self) -> &Snapshot {
+        &self.0
+    }
+}
+
+fn whole_millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(NEVER - 1)
+}

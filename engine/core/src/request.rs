@@ -1,0 +1,138 @@
+//! What is asked: a token's claims, and the profile of the resource that was called.
+//!
+//! Claims are parsed here into a [`Token`] that can't be wrong in shape, or into the reason why
+//! they can't ([`Malformed`]). The second is no error: it is a fact about a token that somebody
+//! presented, and [`crate::decide`] turns it into an answer (D1).
+
+use crate::ids::{Id, InvalidId};
+use crate::rules::Profile;
+
+/// One question.
+#[derive(Clone, Copy, Debug)]
+pub struct AccessRequest<'a> {
+    /// The token that was presented.
+    pub token: Result<Token<'a>, Malformed>,
+    /// What the resource enforces.
+    pub profile: &'a Profile,
+}
+
+/// The claims that decisions read, as they came.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Claims<'a> {
+    /// `iss`.
+    pub issuer: Option<&'a str>,
+    /// `tid`: the tenant.
+    pub tenant: Option<&'a str>,
+    /// The subject's directory object id.
+    pub subject: Option<&'a str>,
+    /// `iat`, in seconds.
+    pub issued_at: Option<i64>,
+    /// `exp`, in seconds.
+    pub expires: Option<i64>,
+    /// `nbf`, in seconds.
+    pub not_before: Option<i64>,
+    /// `sid`.
+    pub session: Option<&'a str>,
+    /// `jti`, or `uti`.
+    pub token_id: Option<&'a str>,
+    /// The client application: `azp`, or `appid`.
+    pub client: Option<&'a str>,
+    /// `deviceid`.
+    pub device: Option<&'a str>,
+    /// Whether `xms_cc` announces that the client answers challenges: see [`announces_cp1`].
+    pub answers_challenges: bool,
+}
+
+/// A token whose claims have the right shape.
+#[derive(Clone, Copy, Debug)]
+pub struct Token<'a> {
+    pub(crate) issuer: &'a str,
+    pub(crate) tenant: &'a str,
+    pub(crate) subject: Id<'a>,
+    pub(crate) issued_at: Option<i64>,
+    pub(crate) expires: Option<i64>,
+    pub(crate) not_before: Option<i64>,
+    pub(crate) session: Option<Id<'a>>,
+    pub(crate) id: Option<Id<'a>>,
+    pub(crate) client: Option<Id<'a>>,
+    pub(crate) device: Option<Id<'a>>,
+    pub(crate) answers_challenges: bool,
+}
+
+/// Why claims are not those of a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// A claim without which nothing can be decided is missing.
+    #[error("claim `{0}` is missing")]
+    Missing(&'static str),
+    /// A claim can't be what it should be.
+    #[error("claim `{claim}` {problem}")]
+    Invalid {
+        /// The claim.
+        claim: &'static str,
+        /// What is wrong with it.
+        problem: InvalidId,
+    },
+}
+
+impl<'a> Token<'a> {
+    /// Parses claims.
+    pub fn parse(claims: &Claims<'a>) -> Result<Self, Malformed> {
+        let Claims {
+            issuer,
+            tenant,
+            subject,
+            issued_at,
+            expires,
+            not_before,
+            session,
+            token_id,
+            client,
+            device,
+            answers_challenges,
+        } = *claims;
+        Ok(Self {
+            issuer: required("iss", issuer)?.as_str(),
+            tenant: required("tid", tenant)?.as_str(),
+            subject: required("sub", subject)?,
+            issued_at,
+            expires,
+            not_before,
+            session: optional("sid", session)?,
+            id: optional("jti", token_id)?,
+            client: optional("azp", client)?,
+            device: optional("deviceid", device)?,
+            answers_challenges,
+        })
+    }
+
+    /// The tenant that the token belongs to.
+    pub const fn tenant(&self) -> &'a str {
+        self.tenant
+    }
+
+    /// Who issued it.
+    pub const fn issuer(&self) -> &'a str {
+        self.issuer
+    }
+
+    /// Whether the client can answer a challenge, by its own word and the operator's.
+    pub(crate) fn is_capable(&self, profile: &Profile) -> bool {
+        let listed = |client: Id<'_>| profile.incapable_clients.contains(client.as_str());
+        self.answers_challenges && !self.client.is_some_and(listed)
+    }
+}
+
+/// Whether a value of `xms_cc` announces the capability to answer claims challenges. Clients write
+/// it in either case.
+pub fn announces_cp1(value: &str) -> bool {
+    value.eq_ignore_ascii_case("cp1")
+}
+
+fn required<'a>(claim: &'static str, value: Option<&'a str>) -> Result<Id<'a>, Malformed> {
+    optional(claim, value)?.ok_or(Malformed::Missing(claim))
+}
+
+fn optional<'a>(claim: &'static str, value: Option<&'a str>) -> Result<Option<Id<'a>>, Malformed> {
+    value.map(Id::parse).transpose().map_err(|problem| Malformed::Invalid { claim, problem })
+}

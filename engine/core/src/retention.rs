@@ -1,0 +1,76 @@
+//! Which records a log may drop without any answer changing, now or later (L3).
+//!
+//! A record does nothing but offer values to slots, so it is needed as long as one of them counts.
+//! A cutoff no longer counts once every token that it could reject is dead ([`expired`]); any value
+//! no longer counts once its slot holds a greater one from another record ([`dominated`]). Both wait
+//! for two horizons, for the record itself and for what dominates it, so that no replica that lags
+//! behind is ever asked to do without either.
+//!
+//! A value that equals what its slot holds is kept: it may be the one record that gave it.
+
+use std::time::Duration;
+
+use crate::consequence::Consequence;
+use crate::event::Event;
+use crate::snapshot::Snapshot;
+use crate::state::Held;
+use crate::time::UnixMillis;
+
+impl Snapshot {
+    /// Whether the log may drop a record that it appended at `appended`: everything that the event
+    /// says is expired or dominated. `now` must not be ahead of the newest append time read.
+    pub fn outlives(&self, event: &Event, appended: UnixMillis, now: UnixMillis) -> bool {
+        let horizon = self.rules.horizon;
+        if !is_settled(appended, now, horizon) {
+            return false;
+        }
+        let mut droppable = true;
+        event.consequences(|consequence| {
+            let held = self.state.held(&event.tenant, &event.source, &consequence);
+            droppable &= expired(&consequence, appended, now, horizon)
+                || dominated(&consequence, &held, now, horizon);
+        });
+        droppable
+    }
+}
+
+/// Whether a value can no longer change an answer by itself: a cutoff that could only reject tokens
+/// that are dead. Registers and declarations never expire.
+fn expired(
+    consequence: &Consequence<'_>,
+    appended: UnixMillis,
+    now: UnixMillis,
+    horizon: Duration,
+) -> bool {
+    match consequence {
+        Consequence::Cutoff { at, .. } => is_settled((*at).max(appended), now, horizon),
+        Consequence::Register { .. } | Consequence::Declaration { .. } => false,
+    }
+}
+
+/// Whether the slot of a value holds a greater one, of a record that is old enough itself.
+fn dominated(
+    consequence: &Consequence<'_>,
+    held: &Held,
+    now: UnixMillis,
+    horizon: Duration,
+) -> bool {
+    match (consequence, held) {
+        (Consequence::Cutoff { at, .. }, Held::Cutoff(held)) => {
+            held.at > *at && is_settled(held.kept, now, horizon)
+        }
+        (
+            Consequence::Register { at, standing, .. },
+            Held::Register { at: held_at, standing: held_standing, appended },
+        ) => (held_at, held_standing) > (at, standing) && is_settled(*appended, now, horizon),
+        (Consequence::Declaration { at, tie, .. }, Held::Declaration(held)) => {
+            held.order() > (*at, *tie) && is_settled(held.appended, now, horizon)
+        }
+        _ => false,
+    }
+}
+
+/// Whether two horizons have passed since.
+fn is_settled(since: UnixMillis, now: UnixMillis, horizon: Duration) -> bool {
+    now > since.saturating_add(horizon).saturating_add(horizon)
+}

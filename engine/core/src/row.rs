@@ -1,0 +1,411 @@
+//! The rows that state consists of: plain data, forty bytes for a revoked user.
+//!
+//! A cutoff's row also says until when it must be kept (E17), and a user's or device's row carries
+//! [`Hint`]s: which other rows exist about it. One look-up for a user to whom nothing happened
+//! therefore answers everything about that user.
+//!
+//! INVARIANT: a row that hints at others is kept at least as long as they are.
+
+use std::time::Duration;
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::consequence::{Facet, FinerKind};
+use crate::event::RiskLevel;
+use crate::ids::{Form, ObjectKey};
+use crate::index::Row;
+use crate::index::names::Number;
+use crate::limits;
+use crate::time::UnixMillis;
+
+/// Stands for "no issuer" in rows whose ids no issuer numbers.
+pub(crate) const NO_ISSUER: Number = Number::MAX;
+
+/// What a cutoff row is about, within its tenant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum CutoffKind {
+    User,
+    RiskLow,
+    RiskMedium,
+    RiskHigh,
+    Session,
+    Token,
+    Client,
+    Device,
+    UserWithoutSession,
+    UserWithoutToken,
+    UserWithoutClient,
+    UserWithoutDevice,
+}
+
+/// Which other rows exist about a row's user or device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Hint(u16);
+
+/// A cutoff of one user, session, token, client or device.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct CutoffRow {
+    bits: [u64; 2],
+    at: UnixMillis,
+    tenant: Number,
+    issuer: Number,
+    /// Whole seconds after `at`, rounded up: a fuller instant would cost four more bytes.
+    kept_s: u32,
+    kind: CutoffKind,
+    form: Form,
+    pub(crate) hints: Hint,
+}
+
+/// Finds a [`CutoffRow`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CutoffKey {
+    pub(crate) tenant: Number,
+    pub(crate) kind: CutoffKind,
+    pub(crate) issuer: Number,
+    pub(crate) id: ObjectKey,
+}
+
+/// A cutoff of one user's tokens that carry a finer id.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct PairRow {
+    key: PairKey,
+    at: UnixMillis,
+    kept_s: u32,
+}
+
+/// Finds a [`PairRow`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PairKey {
+    pub(crate) tenant: Number,
+    pub(crate) kind: FinerKind,
+    pub(crate) issuer: Number,
+    pub(crate) user: ObjectKey,
+    pub(crate) finer: ObjectKey,
+}
+
+/// What one source says of one object in one respect.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct RegisterRow {
+    key: RegisterKey,
+    pub(crate) source: Number,
+    pub(crate) at: UnixMillis,
+    pub(crate) standing: u8,
+    /// When the newest record about it was appended: the janitor's margin counts from here (L3).
+    pub(crate) appended: UnixMillis,
+}
+
+/// Finds a [`RegisterRow`]. An object's sources are numbered as they first speak of it, so all of
+/// them are found by counting up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RegisterKey {
+    pub(crate) tenant: Number,
+    pub(crate) facet: Facet,
+    pub(crate) object: ObjectKey,
+    pub(crate) index: u16,
+}
+
+/// A cutoff, wherever it is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Cutoff {
+    /// Tokens issued before are revoked; [`UnixMillis::ZERO`] where there is none.
+    pub(crate) at: UnixMillis,
+    /// The later of the cutoff and the append time of its records.
+    pub(crate) kept: UnixMillis,
+}
+
+impl CutoffKind {
+    pub(crate) const fn risk(level: RiskLevel) -> Self {
+        match level {
+            RiskLevel::Low => Self::RiskLow,
+            RiskLevel::Medium => Self::RiskMedium,
+            RiskLevel::High => Self::RiskHigh,
+        }
+    }
+
+    pub(crate) const fn finer(kind: FinerKind) -> Self {
+        match kind {
+            FinerKind::Session => Self::Session,
+            FinerKind::Token => Self::Token,
+            FinerKind::Client => Self::Client,
+            FinerKind::Device => Self::Device,
+        }
+    }
+
+    pub(crate) const fn without(kind: FinerKind) -> Self {
+        match kind {
+            FinerKind::Session => Self::UserWithoutSession,
+            FinerKind::Token => Self::UserWithoutToken,
+            FinerKind::Client => Self::UserWithoutClient,
+            FinerKind::Device => Self::UserWithoutDevice,
+        }
+    }
+
+    /// The bit by which a tenant remembers that it has rows of this kind.
+    pub(crate) const fn bit(self) -> u16 {
+        1 << self as u8
+    }
+}
+
+impl Hint {
+    pub(crate) const NONE: Self = Self(0);
+
+    /// The user's risk was found to be at a level.
+    pub(crate) const fn risk(level: RiskLevel) -> Self {
+        Self(1 << level as u8)
+    }
+
+    /// Something finer was revoked for this user.
+    pub(crate) const fn pair(kind: FinerKind) -> Self {
+        Self(1 << (3 + kind as u8))
+    }
+
+    /// Registers exist.
+    pub(crate) const fn register(facet: Facet) -> Self {
+        Self(1 << (7 + facet as u8))
+    }
+
+    pub(crate) const fn has(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    const ANY_REGISTER: Self = Self(0b111 << 7);
+}
+
+impl Cutoff {
+    /// The cutoff that a record sets.
+    pub(crate) fn new(at: UnixMillis, appended: UnixMillis) -> Self {
+        Self { at, kept: at.max(appended) }
+    }
+
+    /// Both: the later of each instant.
+    pub(crate) fn join(self, other: Self) -> Self {
+        Self { at: self.at.max(other.at), kept: self.kept.max(other.kept) }
+    }
+
+    /// Whether every token that it could reject is dead by `now` (E17).
+    pub(crate) fn is_expired(self, now: UnixMillis, horizon: Duration) -> bool {
+        now > self.kept.saturating_add(horizon).saturating_add(limits::FORGET_MARGIN)
+    }
+}
+
+impl CutoffRow {
+    pub(crate) fn vacant(key: &CutoffKey) -> Self {
+        Self {
+            bits: key.id.bits,
+            form: key.id.form,
+            tenant: key.tenant,
+            issuer: key.issuer,
+            kind: key.kind,
+            ..Self::VACANT
+        }
+    }
+
+    pub(crate) fn cutoff(&self) -> Cutoff {
+        Cutoff { at: self.at, kept: unpack(self.at, self.kept_s) }
+    }
+
+    /// Raises the cutoff and adds hints.
+    pub(crate) fn raise(&mut self, cutoff: Cutoff, hints: Hint) {
+        let Cutoff { at, kept } = self.cutoff().join(cutoff);
+        self.at = at;
+        self.kept_s = pack(at, kept);
+        self.hints = self.hints.and(hints);
+    }
+
+    /// Whether the row can go: no answer changes without it, now or later.
+    pub(crate) fn is_expired(&self, now: UnixMillis, horizon: Duration) -> bool {
+        self.cutoff().is_expired(now, horizon) && !self.hints.has(Hint::ANY_REGISTER)
+    }
+}
+
+impl PairRow {
+    pub(crate) fn vacant(key: &PairKey) -> Self {
+        Self { key: *key, ..Self::VACANT }
+    }
+
+    pub(crate) fn cutoff(&self) -> Cutoff {
+        Cutoff { at: self.at, kept: unpack(self.at, self.kept_s) }
+    }
+
+    /// Raises the cutoff.
+    pub(crate) fn raise(&mut self, cutoff: Cutoff) {
+        let Cutoff { at, kept } = self.cutoff().join(cutoff);
+        self.at = at;
+        self.kept_s = pack(at, kept);
+    }
+}
+
+impl RegisterRow {
+    pub(crate) fn new(key: &RegisterKey, source: Number) -> Self {
+        Self { key: *key, source, ..Self::VACANT }
+    }
+
+    /// The later word wins, and of two of one instant the more restrictive (E15).
+    pub(crate) fn join(&mut self, at: UnixMillis, standing: u8, appended: UnixMillis) {
+        self.appended = self.appended.max(appended);
+        (self.at, self.standing) = (self.at, self.standing).max((at, standing));
+    }
+}
+
+const NO_ID: ObjectKey = ObjectKey { bits: [0; 2], form: Form::Guid };
+
+impl Row for CutoffRow {
+    type Key = CutoffKey;
+
+    const VACANT: Self = Self {
+        bits: NO_ID.bits,
+        at: UnixMillis::ZERO,
+        tenant: 0,
+        issuer: NO_ISSUER,
+        kept_s: 0,
+        kind: CutoffKind::User,
+        form: NO_ID.form,
+        hints: Hint::NONE,
+    };
+
+    #[inline]
+    fn key(&self) -> CutoffKey {
+        let id = ObjectKey { bits: self.bits, form: self.form };
+        CutoffKey { tenant: self.tenant, kind: self.kind, issuer: self.issuer, id }
+    }
+
+    #[inline]
+    fn hash(key: &CutoffKey, seed: u64) -> u64 {
+        let CutoffKey { tenant, kind, issuer, id } = *key;
+        hash([id], tenant, issuer, kind as u8, 0, seed)
+    }
+}
+
+impl Row for PairRow {
+    type Key = PairKey;
+
+    const VACANT: Self = Self {
+        key: PairKey {
+            tenant: 0,
+            kind: FinerKind::Session,
+            issuer: NO_ISSUER,
+            user: NO_ID,
+            finer: NO_ID,
+        },
+        at: UnixMillis::ZERO,
+        kept_s: 0,
+    };
+
+    fn key(&self) -> PairKey {
+        self.key
+    }
+
+    fn hash(key: &PairKey, seed: u64) -> u64 {
+        let PairKey { tenant, kind, issuer, user, finer } = *key;
+        hash([user, finer], tenant, issuer, kind as u8, 0, seed)
+    }
+}
+
+impl Row for RegisterRow {
+    type Key = RegisterKey;
+
+    const VACANT: Self = Self {
+        key: RegisterKey { tenant: 0, facet: Facet::Account, object: NO_ID, index: 0 },
+        source: 0,
+        at: UnixMillis::ZERO,
+        standing: 0,
+        appended: UnixMillis::ZERO,
+    };
+
+    fn key(&self) -> RegisterKey {
+        self.key
+    }
+
+    fn hash(key: &RegisterKey, seed: u64) -> u64 {
+        let RegisterKey { tenant, facet, object, index } = *key;
+        hash([object], tenant, NO_ISSUER, facet as u8, index, seed)
+    }
+}
+
+/// One xxh3 over everything that a key consists of.
+#[inline]
+fn hash<const IDS: usize>(
+    ids: [ObjectKey; IDS],
+    tenant: Number,
+    issuer: Number,
+    kind: u8,
+    index: u16,
+    seed: u64,
+) -> u64 {
+    let mut bytes = [0u8; 48];
+    let mut forms = 0u8;
+    let (words, _) = bytes.as_chunks_mut::<8>();
+    let mut words = words.iter_mut();
+    let mut put = |word: u64| {
+        if let Some(slot) = words.next() {
+            *slot = word.to_le_bytes();
+        }
+    };
+    for id in ids {
+        put(id.bits[0]);
+        put(id.bits[1]);
+        forms = forms << 2 | id.form as u8;
+    }
+    put(u64::from(tenant) << 32 | u64::from(issuer));
+    put(u64::from(kind) << 32 | u64::from(forms) << 16 | u64::from(index));
+    // The rest stays zero for one id; xxh3 reads a constant length without branches.
+    xxh3_64_with_seed(bytes.get(..16 * IDS + 16).unwrap_or_default(), seed)
+}
+
+/// Seconds from `at` to `kept`, rounded up, so that nothing is forgotten early.
+fn pack(at: UnixMillis, kept: UnixMillis) -> u32 {
+    u32::try_from(kept.since(at).as_millis().div_ceil(1000)).unwrap_or(u32::MAX)
+}
+
+fn unpack(at: UnixMillis, kept_s: u32) -> UnixMillis {
+    at.saturating_add(Duration::from_secs(u64::from(kept_s)))
+}
+
+const _: () = assert!(size_of::<CutoffRow>() == 40, "memory per revoked user is a promise");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(millis: u64) -> UnixMillis {
+        UnixMillis::from_millis(millis)
+    }
+
+    #[test]
+    fn raising_never_lowers_and_never_forgets_earlier() {
+        let mut row = CutoffRow::VACANT;
+        row.raise(Cutoff::new(ms(5_000), ms(9_500)), Hint::NONE);
+        assert_eq!(row.cutoff(), Cutoff { at: ms(5_000), kept: ms(10_000) });
+        row.raise(Cutoff::new(ms(4_000), ms(4_000)), Hint::NONE);
+        assert_eq!(row.cutoff(), Cutoff { at: ms(5_000), kept: ms(10_000) });
+        row.raise(Cutoff::new(ms(6_001), ms(6_001)), Hint::NONE);
+        assert_eq!(row.cutoff(), Cutoff { at: ms(6_001), kept: ms(10_001) });
+    }
+
+    #[test]
+    fn a_cutoff_expires_a_horizon_and_a_margin_after_both_of_its_times() {
+        let horizon = Duration::from_secs(100);
+        let cutoff = Cutoff::new(ms(1_000), ms(3_000));
+        assert!(!cutoff.is_expired(ms(3_000 + 100_000 + 300_000), horizon));
+        assert!(cutoff.is_expired(ms(3_001 + 100_000 + 300_000), horizon));
+    }
+
+    #[test]
+    fn of_two_words_of_one_instant_the_more_restrictive_counts() {
+        let mut row = RegisterRow::VACANT;
+        let mut after = |at, standing, appended| {
+            row.join(ms(at), standing, ms(appended));
+            (row.at.as_millis(), row.standing, row.appended.as_millis())
+        };
+        assert_eq!(after(7, 1, 7), (7, 1, 7));
+        assert_eq!(after(7, 0, 8), (7, 1, 8));
+        assert_eq!(after(7, 2, 8), (7, 2, 8));
+        assert_eq!(after(6, 3, 9), (7, 2, 9));
+        assert_eq!(after(8, 0, 9), (8, 0, 9));
+    }
+}

@@ -1,0 +1,292 @@
+//! What the operator decides: who may issue tokens for whom, and what a resource enforces.
+//!
+//! Rules come from configuration, are part of every snapshot, and never change while the process
+//! runs. Bad configuration never starts: constructors refuse what can't be meant.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use crate::event::RiskLevel;
+use crate::ids::{InvalidId, Name};
+use crate::limits;
+
+/// The part of an issuer or URL pattern in whose place the tenant stands.
+pub const TENANT_PLACEHOLDER: &str = "{tenant}";
+
+/// Everything that holds for all requests.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// How long a token can live at the most. One number per log, never changed (SEMANTICS.md,
+    /// terms): what is older is dead, and what could only reject dead tokens is forgotten.
+    pub horizon: Duration,
+    /// Tolerated difference between an issuer's clock and ours (D1). Never applied to the horizon.
+    pub clock_skew: Duration,
+    /// Who may issue tokens.
+    pub issuers: Issuers,
+    /// The tenants that are served here; all of them where this is `None` (D2).
+    pub tenants: Option<HashSet<Name>>,
+}
+
+/// The issuers whose tokens count, each bound to tenants (D2).
+#[derive(Clone, Debug, Default)]
+pub struct Issuers {
+    exact: HashMap<String, Issuer>,
+    /// Few; tried in the order of configuration.
+    templates: Vec<Issuer>,
+}
+
+/// One issuer.
+#[derive(Clone, Debug)]
+pub struct Issuer {
+    /// The token's `iss`, or a pattern of it with `{tenant}` in place of the tenant.
+    pub name: String,
+    /// The tenants that it speaks for.
+    pub tenants: IssuerTenants,
+    /// How far the issuer dates `iat` back, and no more (D3).
+    pub issue_time_skew: Duration,
+    /// Where a challenged client signs in again; may hold `{tenant}`.
+    pub authorization_uri: Option<String>,
+}
+
+/// The tenants that an issuer speaks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IssuerTenants {
+    /// These.
+    Named(HashSet<Name>),
+    /// The one that stands in the issuer itself, in place of `{tenant}`.
+    InName,
+    /// All, in so many words.
+    All,
+}
+
+/// A set of issuers that can't be meant.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidIssuer {
+    /// Not an identifier at all.
+    #[error("issuer `{name}` {problem}")]
+    Name {
+        /// The issuer.
+        name: String,
+        /// What is wrong with it.
+        problem: InvalidId,
+    },
+    /// Twice the same.
+    #[error("issuer `{0}` is configured twice; give all its tenants in one place")]
+    Twice(String),
+    /// A pattern whose tenants were named apart from it.
+    #[error(
+        "issuer `{0}` holds {{tenant}}, so that its tenants stand in its name; leave out `tenants`"
+    )]
+    TemplateWithTenants(String),
+    /// More than one `{tenant}`, which nothing could match surely.
+    #[error("issuer `{0}` holds {{tenant}} more than once")]
+    ManyPlaceholders(String),
+    /// A plain name that is said to hold the tenant.
+    #[error(
+        "issuer `{0}` names no tenants; give `tenants = [...]`, `tenants = \"all\"`, or write {{tenant}} in its place"
+    )]
+    NoTenants(String),
+    /// A URL that would break the challenge.
+    #[error(
+        "authorization_uri `{0}` must be printable ASCII without comma, quote or backslash, so that every client can parse the challenge"
+    )]
+    AuthorizationUri(String),
+}
+
+/// Why a token's issuer and tenant do not count (D2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unbound {
+    /// The issuer is not configured, or not for this tenant.
+    Issuer,
+    /// The tenant is not served here.
+    Tenant,
+}
+
+/// What is enforced for one resource.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    /// Cutoffs of user risk count from this level upward (E5).
+    pub risk_threshold: RiskLevel,
+    /// Whether a device that is not compliant is refused always, and not only where a policy
+    /// requires it (D4).
+    pub device_compliance: bool,
+    /// Clients that can't answer a challenge, whatever their tokens say.
+    pub incapable_clients: HashSet<String>,
+}
+
+impl Issuers {
+    /// Checks and indexes the configured issuers.
+    pub fn new(issuers: impl IntoIterator<Item = Issuer>) -> Result<Self, InvalidIssuer> {
+        let mut all = Self::default();
+        let mut seen = HashSet::new();
+        for issuer in issuers {
+            issuer.check()?;
+            if !seen.insert(issuer.name.clone()) {
+                return Err(InvalidIssuer::Twice(issuer.name));
+            }
+            if issuer.tenants == IssuerTenants::InName {
+                all.templates.push(issuer);
+            } else {
+                all.exact.insert(issuer.name.clone(), issuer);
+            }
+        }
+        Ok(all)
+    }
+
+    /// The issuer that may speak for `tenant` under the name `issuer`.
+    fn find(&self, issuer: &str, tenant: &str) -> Option<&Issuer> {
+        if let Some(exact) = self.exact.get(issuer) {
+            let bound = match &exact.tenants {
+                IssuerTenants::Named(tenants) => tenants.contains(tenant),
+                IssuerTenants::All => true,
+                IssuerTenants::InName => false,
+            };
+            return bound.then_some(exact);
+        }
+        self.templates.iter().find(|template| template.matches(issuer, tenant))
+    }
+
+    /// The largest back-dating of any issuer: the horizon must cover it.
+    pub fn issue_time_skew_max(&self) -> Duration {
+        let all = self.exact.values().chain(&self.templates);
+        all.map(|issuer| issuer.issue_time_skew).max().unwrap_or_default()
+    }
+}
+
+impl Issuer {
+    fn check(&self) -> Result<(), InvalidIssuer> {
+        let name = || self.name.clone();
+        crate::ids::check(&self.name)
+            .map_err(|problem| InvalidIssuer::Name { name: name(), problem })?;
+        let placeholders = self.name.matches(TENANT_PLACEHOLDER).count();
+        match (&self.tenants, placeholders) {
+            (IssuerTenants::InName, 0) => return Err(InvalidIssuer::NoTenants(name())),
+            (IssuerTenants::Named(tenants), 0) if tenants.is_empty() => {
+                return Err(InvalidIssuer::NoTenants(name()));
+            }
+            (IssuerTenants::InName, 1) | (_, 0) => {}
+            (IssuerTenants::InName, _) => return Err(InvalidIssuer::ManyPlaceholders(name())),
+            (_, _) => return Err(InvalidIssuer::TemplateWithTenants(name())),
+        }
+        match &self.authorization_uri {
+            Some(uri) if !crate::challenge::is_safe_value(uri) => {
+                Err(InvalidIssuer::AuthorizationUri(uri.clone()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether `issuer` is this pattern with `tenant` in it.
+    fn matches(&self, issuer: &str, tenant: &str) -> bool {
+        self.name.split_once(TENANT_PLACEHOLDER).is_some_and(|(before, after)| {
+            issuer.strip_prefix(before).and_then(|rest| rest.strip_suffix(after)) == Some(tenant)
+        })
+    }
+}
+
+impl Rules {
+    /// Binds a token's issuer and tenant to a configured issuer (D2).
+    pub fn bind(&self, issuer: &str, tenant: &str) -> Result<&Issuer, Unbound> {
+        let issuer = self.issuers.find(issuer, tenant).ok_or(Unbound::Issuer)?;
+        match &self.tenants {
+            Some(served) if !served.contains(tenant) => Err(Unbound::Tenant),
+            _ => Ok(issuer),
+        }
+    }
+
+    /// Whether the horizon covers every token that can be honoured, `lifetime` being the longest.
+    pub fn horizon_covers(&self, lifetime: Duration) -> bool {
+        self.horizon >= lifetime + self.issuers.issue_time_skew_max() + self.clock_skew
+    }
+}
+
+impl Default for Rules {
+    /// No issuer, and so no token, until configured.
+    fn default() -> Self {
+        Self {
+            horizon: limits::HORIZON_DEFAULT,
+            clock_skew: limits::CLOCK_SKEW_DEFAULT,
+            issuers: Issuers::default(),
+            tenants: None,
+        }
+    }
+}
+
+impl Default for Profile {
+    fn default() -> Self {
+        Self {
+            risk_threshold: RiskLevel::High,
+            device_compliance: false,
+            incapable_clients: HashSet::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn issuer(name: &str, tenants: IssuerTenants) -> Issuer {
+        Issuer {
+            name: name.to_owned(),
+            tenants,
+            issue_time_skew: Duration::ZERO,
+            authorization_uri: None,
+        }
+    }
+
+    fn named(tenants: &[&str]) -> IssuerTenants {
+        IssuerTenants::Named(
+            tenants.iter().map(|name| Name::parse(name).expect("a valid name")).collect(),
+        )
+    }
+
+    #[test]
+    fn an_issuer_speaks_for_its_tenants_only() {
+        let rules = Rules {
+            issuers: Issuers::new([
+                issuer("https://one", named(&["a", "b"])),
+                issuer("https://any", IssuerTenants::All),
+                issuer("https://login/{tenant}/v2.0", IssuerTenants::InName),
+            ])
+            .expect("valid"),
+            tenants: Some(["a", "b"].map(|name| Name::parse(name).expect("valid")).into()),
+            ..Rules::default()
+        };
+        let bound = |issuer, tenant| rules.bind(issuer, tenant).map(|found| found.name.as_str());
+        assert_eq!(bound("https://one", "a"), Ok("https://one"));
+        assert_eq!(bound("https://one", "c"), Err(Unbound::Issuer));
+        assert_eq!(bound("https://any", "c"), Err(Unbound::Tenant));
+        assert_eq!(bound("https://any", "b"), Ok("https://any"));
+        assert_eq!(bound("https://login/a/v2.0", "a"), Ok("https://login/{tenant}/v2.0"));
+        for (issuer, tenant) in [
+            ("https://login/a/v2.0", "b"),
+            ("https://login/{tenant}/v2.0", "a"),
+            ("https://login/a/v2.0/x", "a"),
+            ("https://login/", "a"),
+            ("", ""),
+        ] {
+            assert_eq!(bound(issuer, tenant), Err(Unbound::Issuer), "{issuer} {tenant}");
+        }
+    }
+
+    #[test]
+    fn what_can_not_be_meant_is_refused() {
+        let refused =
+            |issuers: Vec<Issuer>| Issuers::new(issuers).expect_err("refused").to_string();
+        for (issuers, part) in [
+            (vec![issuer("", IssuerTenants::All)], "is empty"),
+            (vec![issuer("https://one", named(&[]))], "names no tenants"),
+            (vec![issuer("https://one", IssuerTenants::InName)], "names no tenants"),
+            (vec![issuer("https://{tenant}", named(&["a"]))], "leave out `tenants`"),
+            (vec![issuer("{tenant}/{tenant}", IssuerTenants::InName)], "more than once"),
+            (vec![issuer("x", IssuerTenants::All), issuer("x", named(&["a"]))], "twice"),
+        ] {
+            let message = refused(issuers);
+            assert!(message.contains(part), "{message}");
+        }
+        let uri = Some("https://login/\"".to_owned());
+        let bad = Issuer { authorization_uri: uri, ..issuer("x", IssuerTenants::All) };
+        assert!(refused(vec![bad]).contains("authorization_uri"));
+    }
+}

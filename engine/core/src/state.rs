@@ -1,0 +1,337 @@
+//! The state itself: what a builder changes and a snapshot shares.
+//!
+//! Only [`State::join`] changes it, one consequence at a time, and every change is a raise: see
+//! [`crate::consequence`] for why that makes the order of events irrelevant.
+
+use std::time::Duration;
+
+use crate::consequence::{Consequence, Facet, FinerKey, FinerKind, Scope};
+use crate::event::{AccountState, DeviceState};
+use crate::ids::{Name, ObjectKey};
+use crate::index::names::{Names, Number};
+use crate::index::table::Table;
+use crate::row::{
+    Cutoff, CutoffKey, CutoffKind, CutoffRow, Hint, NO_ISSUER, PairKey, PairRow, RegisterKey,
+    RegisterRow,
+};
+use crate::tenant::{DeclaredSource, Tenant, Tenants};
+use crate::time::UnixMillis;
+
+/// Everything that events have left behind. Cloning it shares all of it.
+#[derive(Clone)]
+pub(crate) struct State {
+    pub(crate) tenants: Tenants,
+    issuers: Names,
+    sources: Names,
+    pub(crate) cutoffs: Table<CutoffRow>,
+    pub(crate) pairs: Table<PairRow>,
+    pub(crate) registers: Table<RegisterRow>,
+}
+
+/// What joining one value did to its slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Joined {
+    /// The slot held this very value.
+    Equal,
+    /// The slot held a greater one.
+    Lower,
+    /// The slot holds it now.
+    Raised,
+}
+
+/// A slot's value of the kind that a consequence offers, for comparison.
+#[derive(Clone, Copy)]
+pub(crate) enum Held {
+    /// Nothing.
+    Vacant,
+    /// A cutoff.
+    Cutoff(Cutoff),
+    /// A register, with the append time of its newest record.
+    Register { at: UnixMillis, standing: u8, appended: UnixMillis },
+    /// A declaration.
+    Declaration(DeclaredSource),
+}
+
+impl State {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            tenants: Tenants::new(seed),
+            issuers: Names::new(seed),
+            sources: Names::new(seed),
+            cutoffs: Table::new(seed),
+            pairs: Table::new(seed),
+            registers: Table::new(seed),
+        }
+    }
+
+    /// Offers one value of an event of `source` to its slot.
+    pub(crate) fn join(
+        &mut self,
+        tenant: &Name,
+        source: &Name,
+        appended: UnixMillis,
+        consequence: &Consequence<'_>,
+    ) -> Joined {
+        let tenant = self.tenants.intern(tenant);
+        match *consequence {
+            Consequence::Cutoff { scope, at } => {
+                self.join_cutoff(tenant, scope, Cutoff::new(at, appended))
+            }
+            Consequence::Register { object, facet, at, standing } => {
+                let source = self.sources.intern(source);
+                self.join_register(tenant, source, object, facet, at, standing, appended)
+            }
+            Consequence::Declaration { source, at, declaration, tie } => {
+                let source = self.sources.intern(source);
+                let new = DeclaredSource::new(source, at, tie, declaration, appended);
+                let known = self.tenants.row(tenant).and_then(|row| row.declared(source));
+                let joined = compare(known.map(DeclaredSource::order), new.order());
+                self.tenants.update(tenant, |row| row.declare(new));
+                joined
+            }
+        }
+    }
+
+    fn join_cutoff(&mut self, tenant: Number, scope: Scope<'_>, cutoff: Cutoff) -> Joined {
+        match scope {
+            Scope::Tenant => {
+                let known = self.tenants.row(tenant).map(|row| row.cutoff).unwrap_or_default();
+                self.tenants.update(tenant, |row| row.cutoff = row.cutoff.join(cutoff));
+                compare(Some(known.at), cutoff.at)
+            }
+            Scope::User(user) => {
+                self.raise(tenant, CutoffKind::User, NO_ISSUER, user, cutoff, Hint::NONE)
+            }
+            Scope::Risk(user, level) => {
+                self.hint(tenant, CutoffKind::User, user, cutoff.kept, Hint::risk(level));
+                let kind = CutoffKind::risk(level);
+                self.raise(tenant, kind, NO_ISSUER, user, cutoff, Hint::NONE)
+            }
+            Scope::Finer(FinerKey { kind, issuer, key }) => {
+                let issuer = issuer.map_or(NO_ISSUER, |issuer| self.issuers.intern(issuer));
+                self.raise(tenant, CutoffKind::finer(kind), issuer, key, cutoff, Hint::NONE)
+            }
+            Scope::UserWithout(user, kind) => {
+                self.hint(tenant, CutoffKind::User, user, cutoff.kept, Hint::pair(kind));
+                let kind = CutoffKind::without(kind);
+                self.raise(tenant, kind, NO_ISSUER, user, cutoff, Hint::NONE)
+            }
+            Scope::UserAnd(user, FinerKey { kind, issuer, key }) => {
+                let issuer = issuer.map_or(NO_ISSUER, |issuer| self.issuers.intern(issuer));
+                self.hint(tenant, CutoffKind::User, user, cutoff.kept, Hint::pair(kind));
+                let key = PairKey { tenant, kind, issuer, user, finer: key };
+                let known = self.pairs.get(&key).map(|row| row.cutoff().at);
+                self.pairs.upsert(&key, || PairRow::vacant(&key), |row| row.raise(cutoff));
+                compare(known, cutoff.at)
+            }
+        }
+    }
+
+    /// Raises a cutoff row.
+    fn raise(
+        &mut self,
+        tenant: Number,
+        kind: CutoffKind,
+        issuer: Number,
+        id: ObjectKey,
+        cutoff: Cutoff,
+        hints: Hint,
+    ) -> Joined {
+        self.tenants.mark(tenant, kind);
+        let key = CutoffKey { tenant, kind, issuer, id };
+        let mut joined = Joined::Raised;
+        self.cutoffs.upsert(
+            &key,
+            || CutoffRow::vacant(&key),
+            |row| {
+                joined = compare(Some(row.cutoff().at), cutoff.at);
+                row.raise(cutoff, hints);
+            },
+        );
+        joined
+    }
+
+    /// Notes on a user's or device's row that other rows exist about it, and keeps it as long.
+    fn hint(
+        &mut self,
+        tenant: Number,
+        kind: CutoffKind,
+        id: ObjectKey,
+        kept: UnixMillis,
+        hints: Hint,
+    ) {
+        let cutoff = Cutoff { at: UnixMillis::ZERO, kept };
+        self.raise(tenant, kind, NO_ISSUER, id, cutoff, hints);
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one register, once")]
+    fn join_register(
+        &mut self,
+        tenant: Number,
+        source: Number,
+        object: ObjectKey,
+        facet: Facet,
+        at: UnixMillis,
+        standing: u8,
+        appended: UnixMillis,
+    ) -> Joined {
+        let owner = match facet {
+            Facet::Account => CutoffKind::User,
+            Facet::DeviceState | Facet::DeviceCompliance => CutoffKind::Device,
+        };
+        self.hint(tenant, owner, object, appended, Hint::register(facet));
+        let mut key = RegisterKey { tenant, facet, object, index: 0 };
+        let mut known = None;
+        while let Some(row) = self.registers.get(&key) {
+            if row.source == source {
+                known = Some((row.at, row.standing));
+                break;
+            }
+            // 65,536 sources about one object: the last one would be shared. Sources are named in
+            // configuration, a handful to a tenant.
+            key.index = key.index.saturating_add(1);
+        }
+        self.registers.upsert(
+            &key,
+            || RegisterRow::new(&key, source),
+            |row| row.join(at, standing, appended),
+        );
+        compare(known, (at, standing))
+    }
+
+    /// What the slot of a consequence holds.
+    pub(crate) fn held(&self, tenant: &Name, source: &Name, consequence: &Consequence<'_>) -> Held {
+        let Some((number, row)) = self.tenants.get(tenant.as_str()) else { return Held::Vacant };
+        match *consequence {
+            Consequence::Cutoff { scope, .. } => {
+                self.held_cutoff(number, row, scope).map_or(Held::Vacant, Held::Cutoff)
+            }
+            Consequence::Register { object, facet, .. } => self
+                .registers_of(number, facet, object)
+                .find(|register| Some(register.source) == self.sources.get(source.as_str()))
+                .map_or(Held::Vacant, |register| Held::Register {
+                    at: register.at,
+                    standing: register.standing,
+                    appended: register.appended,
+                }),
+            Consequence::Declaration { source, .. } => self
+                .sources
+                .get(source.as_str())
+                .and_then(|source| row.declared(source))
+                .map_or(Held::Vacant, |declared| Held::Declaration(*declared)),
+        }
+    }
+
+    fn held_cutoff(&self, number: Number, tenant: &Tenant, scope: Scope<'_>) -> Option<Cutoff> {
+        let row = |kind, issuer, id| self.cutoff(number, tenant, kind, issuer, id);
+        let row = match scope {
+            Scope::Tenant => return Some(tenant.cutoff),
+            Scope::User(user) => row(CutoffKind::User, NO_ISSUER, user),
+            Scope::Risk(user, level) => row(CutoffKind::risk(level), NO_ISSUER, user),
+            Scope::Finer(FinerKey { kind, issuer, key }) => {
+                row(CutoffKind::finer(kind), self.issuer_number(issuer)?, key)
+            }
+            Scope::UserWithout(user, kind) => row(CutoffKind::without(kind), NO_ISSUER, user),
+            Scope::UserAnd(user, FinerKey { kind, issuer, key }) => {
+                let issuer = self.issuer_number(issuer)?;
+                return self.pair(number, kind, issuer, user, key);
+            }
+        };
+        row.map(CutoffRow::cutoff)
+    }
+
+    fn issuer_number(&self, issuer: Option<&Name>) -> Option<Number> {
+        issuer.map_or(Some(NO_ISSUER), |issuer| self.issuers.get(issuer.as_str()))
+    }
+
+    /// The number of an issuer that an event named.
+    #[inline]
+    pub(crate) fn issuer(&self, issuer: &str) -> Option<Number> {
+        self.issuers.get(issuer)
+    }
+
+    /// A cutoff row; no look-up where the tenant never had one of the kind.
+    #[inline]
+    pub(crate) fn cutoff(
+        &self,
+        number: Number,
+        tenant: &Tenant,
+        kind: CutoffKind,
+        issuer: Number,
+        id: ObjectKey,
+    ) -> Option<&CutoffRow> {
+        if !tenant.has(kind) {
+            return None;
+        }
+        self.cutoffs.get(&CutoffKey { tenant: number, kind, issuer, id })
+    }
+
+    /// The cutoff of one user's tokens that carry a finer id.
+    pub(crate) fn pair(
+        &self,
+        tenant: Number,
+        kind: FinerKind,
+        issuer: Number,
+        user: ObjectKey,
+        finer: ObjectKey,
+    ) -> Option<Cutoff> {
+        let key = PairKey { tenant, kind, issuer, user, finer };
+        self.pairs.get(&key).map(PairRow::cutoff)
+    }
+
+    /// Everything that sources say of an object in one respect, whether it counts or not.
+    fn registers_of(
+        &self,
+        tenant: Number,
+        facet: Facet,
+        object: ObjectKey,
+    ) -> impl Iterator<Item = &RegisterRow> + '_ {
+        (0..=u16::MAX).map_while(move |index| {
+            self.registers.get(&RegisterKey { tenant, facet, object, index })
+        })
+    }
+
+    /// The registers that count and restrict (E13): not those of a source that has retired since,
+    /// nor those of a source that never takes such a word back.
+    pub(crate) fn restricting<'s>(
+        &'s self,
+        number: Number,
+        tenant: &'s Tenant,
+        facet: Facet,
+        object: ObjectKey,
+    ) -> impl Iterator<Item = &'s RegisterRow> + 's {
+        let counts = move |register: &&RegisterRow| {
+            let Some(declared) = tenant.declared(register.source) else { return true };
+            let corrects = match facet {
+                Facet::Account => declared.declaration.emits_enabled,
+                Facet::DeviceState | Facet::DeviceCompliance => {
+                    declared.declaration.emits_device_clear
+                }
+            };
+            corrects && declared.declaration.retired.is_none_or(|retired| register.at > retired)
+        };
+        let restricts = |register: &&RegisterRow| register.standing > HARMLESS;
+        self.registers_of(number, facet, object).filter(restricts).filter(counts)
+    }
+
+    /// Forgets the cutoffs of one group of each table that no token alive can meet (E17). The
+    /// caller goes round the groups. Returns how many went.
+    pub(crate) fn forget(&mut self, group: usize, now: UnixMillis, horizon: Duration) -> usize {
+        self.cutoffs.retain_in(group, |row| !row.is_expired(now, horizon))
+            + self.pairs.retain_in(group, |row| !row.cutoff().is_expired(now, horizon))
+    }
+}
+
+/// The standing that restricts nothing, in every facet.
+const HARMLESS: u8 = 0;
+const _: () = assert!(AccountState::Enabled as u8 == HARMLESS);
+const _: () = assert!(DeviceState::Cleared as u8 == HARMLESS);
+const _: () = assert!(crate::event::Compliance::Compliant as u8 == HARMLESS);
+
+fn compare<T: Ord + Copy>(known: Option<T>, offered: T) -> Joined {
+    match known.map(|known| offered.cmp(&known)) {
+        None | Some(std::cmp::Ordering::Greater) => Joined::Raised,
+        Some(std::cmp::Ordering::Equal) => Joined::Equal,
+        Some(std::cmp::Ordering::Less) => Joined::Lower,
+    }
+}
