@@ -1,0 +1,3 @@
+//! Bytes to events. Pure: a record is understood or not by itself alone, and never fatal (E16).
+
+pub mod native;

@@ -1,0 +1,324 @@
+//! The native form: protobuf `caed.v1.Event`.
+//!
+//! One function, [`event_of`], says what a valid event is, for what is published as for what is read
+//! again; so nothing enters the log that its readers would not understand.
+
+use caed_core::event::{
+    AccountState, Compliance, Declaration, DeviceState, Event, Fact, Finer, RevocationCause,
+    RiskLevel,
+};
+use caed_core::ids::{InvalidId, Name, ObjectKey};
+use caed_core::limits;
+use caed_core::time::{InvalidTime, ReadAs, UnixMillis};
+use caed_proto::v1;
+use caed_proto::v1::event::Fact as WireFact;
+use prost::Message;
+
+/// An event with what its times were read as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decoded {
+    /// The event.
+    pub event: Event,
+    /// Whether a time was too small for milliseconds (E14).
+    pub time_read_as_seconds: bool,
+}
+
+/// Why bytes are not an event.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidEvent {
+    /// Not even the message.
+    #[error("not a protobuf caed.v1.Event: {0}")]
+    Encoding(String),
+    /// A field that can't be what it should be.
+    #[error("{field}: {problem}")]
+    Field {
+        /// The field, as it is called in the message.
+        field: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+/// Decodes the bytes of a record.
+pub fn decode(payload: &[u8]) -> Result<Decoded, InvalidEvent> {
+    let message =
+        v1::Event::decode(payload).map_err(|error| InvalidEvent::Encoding(error.to_string()))?;
+    event_of(message)
+}
+
+/// Stamps an event that its sender wrote with the time of its receipt (E14), and checks it. Returns
+/// the bytes to store and what they mean.
+pub fn stamp(payload: &[u8], received: UnixMillis) -> Result<(Vec<u8>, Decoded), InvalidEvent> {
+    let mut message =
+        v1::Event::decode(payload).map_err(|error| InvalidEvent::Encoding(error.to_string()))?;
+    if message.received_ms != 0 {
+        return Err(field("received_ms", "is stamped by caed; leave it out".to_owned()));
+    }
+    message.received_ms = i64::try_from(received.as_millis()).unwrap_or(i64::MAX);
+    let bytes = message.encode_to_vec();
+    Ok((bytes, event_of(message)?))
+}
+
+/// What a message means.
+pub fn event_of(message: v1::Event) -> Result<Decoded, InvalidEvent> {
+    let v1::Event { id, tenant, source, event_time_ms, received_ms, fact } = message;
+    if id.len() > limits::ID_BYTES_MAX {
+        return Err(id_problem("id")(InvalidId::TooLong(id.len())));
+    }
+    let tenant = name("tenant", &tenant)?;
+    let source = name("source", &source)?;
+    let mut seconds = false;
+    let mut time = |field, value| instant(field, value, &mut seconds);
+    let received = time("received_ms", received_ms)?
+        .ok_or_else(|| field("received_ms", "is missing; caed stamps it".to_owned()))?;
+    let occurred = time("event_time_ms", event_time_ms)?.unwrap_or(received);
+    let fact = fact.ok_or_else(|| {
+        field("fact", "is missing; give one, for example sessions_revoked".to_owned())
+    })?;
+    let fact = fact_of(fact, &mut time)?;
+    let event = Event { tenant, source, id, occurred, received, fact };
+    Ok(Decoded { event, time_read_as_seconds: seconds })
+}
+
+type ReadTime<'a> = dyn FnMut(&'static str, i64) -> Result<Option<UnixMillis>, InvalidEvent> + 'a;
+
+fn fact_of(fact: WireFact, time: &mut ReadTime<'_>) -> Result<Fact, InvalidEvent> {
+    use RevocationCause as Cause;
+    Ok(match fact {
+        WireFact::AccountDisabled(v1::AccountDisabled { user }) => {
+            account("account_disabled.user", &user, AccountState::Disabled)?
+        }
+        WireFact::AccountDeleted(v1::AccountDeleted { user }) => {
+            account("account_deleted.user", &user, AccountState::Deleted)?
+        }
+        WireFact::AccountEnabled(v1::AccountEnabled { user }) => {
+            account("account_enabled.user", &user, AccountState::Enabled)?
+        }
+        WireFact::PasswordChanged(v1::PasswordChanged { user }) => {
+            user_revoked("password_changed.user", &user, Cause::PasswordChanged)?
+        }
+        WireFact::PasswordReset(v1::PasswordReset { user }) => {
+            user_revoked("password_reset.user", &user, Cause::PasswordReset)?
+        }
+        WireFact::SessionsRevoked(v1::SessionsRevoked { user }) => {
+            user_revoked("sessions_revoked.user", &user, Cause::SessionsRevoked)?
+        }
+        WireFact::MfaEnabled(v1::MfaEnabled { user }) => {
+            user_revoked("mfa_enabled.user", &user, Cause::MfaEnabled)?
+        }
+        WireFact::AuthenticatorChanged(v1::AuthenticatorChanged { user }) => {
+            user_revoked("authenticator_changed.user", &user, Cause::AuthenticatorChanged)?
+        }
+        WireFact::TokenClaimsChanged(v1::TokenClaimsChanged { user }) => {
+            user_revoked("token_claims_changed.user", &user, Cause::TokenClaimsChanged)?
+        }
+        WireFact::AssuranceLowered(v1::AssuranceLowered { user }) => {
+            user_revoked("assurance_lowered.user", &user, Cause::AssuranceLowered)?
+        }
+        WireFact::UserRiskChanged(v1::UserRiskChanged { user, level }) => Fact::UserRisk {
+            user: key("user_risk_changed.user", &user)?,
+            level: risk_level(level)?,
+        },
+        WireFact::SessionRevoked(v1::SessionRevoked { issuer, session, user }) => Fact::Revoked {
+            what: Finer::Session {
+                issuer: name("session_revoked.issuer", &issuer)?,
+                session: key("session_revoked.session", &session)?,
+            },
+            user: optional_key("session_revoked.user", &user)?,
+        },
+        WireFact::TokenRevoked(v1::TokenRevoked { issuer, token, user }) => Fact::Revoked {
+            what: Finer::Token {
+                issuer: name("token_revoked.issuer", &issuer)?,
+                token: key("token_revoked.token", &token)?,
+            },
+            user: optional_key("token_revoked.user", &user)?,
+        },
+        WireFact::ClientRevoked(v1::ClientRevoked { client, user }) => Fact::Revoked {
+            what: Finer::Client(key("client_revoked.client", &client)?),
+            user: optional_key("client_revoked.user", &user)?,
+        },
+        WireFact::DeviceRevoked(v1::DeviceRevoked { device, user }) => Fact::Revoked {
+            what: Finer::Device(key("device_revoked.device", &device)?),
+            user: optional_key("device_revoked.user", &user)?,
+        },
+        WireFact::TenantRevoked(v1::TenantRevoked {}) => Fact::TenantRevoked,
+        WireFact::DeviceDisabled(v1::DeviceDisabled { device }) => {
+            device_state("device_disabled.device", &device, DeviceState::Disabled)?
+        }
+        WireFact::DeviceDeleted(v1::DeviceDeleted { device }) => {
+            device_state("device_deleted.device", &device, DeviceState::Deleted)?
+        }
+        WireFact::DeviceCleared(v1::DeviceCleared { device }) => {
+            device_state("device_cleared.device", &device, DeviceState::Cleared)?
+        }
+        WireFact::DeviceCompliant(v1::DeviceCompliant { device }) => Fact::Compliance {
+            device: key("device_compliant.device", &device)?,
+            compliance: Compliance::Compliant,
+        },
+        WireFact::DeviceNotCompliant(v1::DeviceNotCompliant { device }) => Fact::Compliance {
+            device: key("device_not_compliant.device", &device)?,
+            compliance: Compliance::NotCompliant,
+        },
+        WireFact::SourceDeclared(declared) => source_declared(declared, time)?,
+    })
+}
+
+fn source_declared(
+    message: v1::SourceDeclared,
+    time: &mut ReadTime<'_>,
+) -> Result<Fact, InvalidEvent> {
+    let v1::SourceDeclared {
+        name: source,
+        declared,
+        emits_enabled,
+        emits_device_clear,
+        retired_ms,
+    } = message;
+    Ok(Fact::Source {
+        source: name("source_declared.name", &source)?,
+        declaration: Declaration {
+            declared,
+            emits_enabled,
+            emits_device_clear,
+            retired: time("source_declared.retired_ms", retired_ms)?,
+        },
+    })
+}
+
+fn account(field: &'static str, user: &str, state: AccountState) -> Result<Fact, InvalidEvent> {
+    Ok(Fact::Account { user: key(field, user)?, state })
+}
+
+fn user_revoked(
+    field: &'static str,
+    user: &str,
+    cause: RevocationCause,
+) -> Result<Fact, InvalidEvent> {
+    Ok(Fact::UserRevoked { user: key(field, user)?, cause })
+}
+
+fn device_state(
+    field: &'static str,
+    device: &str,
+    state: DeviceState,
+) -> Result<Fact, InvalidEvent> {
+    Ok(Fact::Device { device: key(field, device)?, state })
+}
+
+fn risk_level(level: i32) -> Result<RiskLevel, InvalidEvent> {
+    match v1::RiskLevel::try_from(level) {
+        Ok(v1::RiskLevel::Low) => Ok(RiskLevel::Low),
+        Ok(v1::RiskLevel::Medium) => Ok(RiskLevel::Medium),
+        Ok(v1::RiskLevel::High) => Ok(RiskLevel::High),
+        Ok(v1::RiskLevel::Unspecified) | Err(_) => Err(field(
+            "user_risk_changed.level",
+            "must be low, medium or high; a risk that falls to none needs no event".to_owned(),
+        )),
+    }
+}
+
+/// A time on the wire; 0 means absent.
+fn instant(
+    name: &'static str,
+    value: i64,
+    seconds: &mut bool,
+) -> Result<Option<UnixMillis>, InvalidEvent> {
+    if value == 0 {
+        return Ok(None);
+    }
+    let (time, read_as) = UnixMillis::from_wire(value)
+        .map_err(|error: InvalidTime| field(name, error.to_string()))?;
+    *seconds |= read_as == ReadAs::Seconds;
+    Ok(Some(time))
+}
+
+fn name(field: &'static str, text: &str) -> Result<Name, InvalidEvent> {
+    Name::parse(text).map_err(id_problem(field))
+}
+
+fn key(field: &'static str, text: &str) -> Result<ObjectKey, InvalidEvent> {
+    ObjectKey::parse(text).map_err(id_problem(field))
+}
+
+/// The key of an id that may be absent.
+fn optional_key(field: &'static str, text: &str) -> Result<Option<ObjectKey>, InvalidEvent> {
+    if text.is_empty() { Ok(None) } else { key(field, text).map(Some) }
+}
+
+fn id_problem(name: &'static str) -> impl FnOnce(InvalidId) -> InvalidEvent {
+    move |problem| field(name, problem.to_string())
+}
+
+const fn field(field: &'static str, problem: String) -> InvalidEvent {
+    InvalidEvent::Field { field, problem }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(fact: WireFact) -> v1::Event {
+        v1::Event {
+            id: "e1".to_owned(),
+            tenant: "contoso".to_owned(),
+            source: "directory".to_owned(),
+            event_time_ms: 1_760_000_000_000,
+            received_ms: 1_760_000_000_500,
+            fact: Some(fact),
+        }
+    }
+
+    fn revoked(user: &str) -> WireFact {
+        WireFact::SessionsRevoked(v1::SessionsRevoked { user: user.to_owned() })
+    }
+
+    fn refused(message: v1::Event) -> String {
+        event_of(message).expect_err("refused").to_string()
+    }
+
+    #[test]
+    fn every_fault_names_its_field() {
+        let good = message(revoked("u-1001"));
+        assert!(event_of(good.clone()).is_ok());
+        let long = "x".repeat(limits::ID_BYTES_MAX + 1);
+        for (message, field) in [
+            (v1::Event { tenant: String::new(), ..good.clone() }, "tenant: is empty"),
+            (v1::Event { source: "a\nb".to_owned(), ..good.clone() }, "source: contains"),
+            (v1::Event { id: long, ..good.clone() }, "id: has 513 bytes"),
+            (v1::Event { event_time_ms: -1, ..good.clone() }, "event_time_ms: time `-1`"),
+            (v1::Event { received_ms: 0, ..good.clone() }, "received_ms: is missing"),
+            (v1::Event { fact: None, ..good.clone() }, "fact: is missing"),
+            (message(revoked("")), "sessions_revoked.user: is empty"),
+        ] {
+            let text = refused(message);
+            assert!(text.starts_with(field), "{text}");
+        }
+        let level = v1::UserRiskChanged { user: "u".to_owned(), level: 9 };
+        let text = refused(message(WireFact::UserRiskChanged(level)));
+        assert!(text.starts_with("user_risk_changed.level: must be"), "{text}");
+    }
+
+    #[test]
+    fn a_missing_event_time_is_the_receipt_and_seconds_are_reported() {
+        let event = |event_time_ms| {
+            let stamped = v1::Event { event_time_ms, ..message(revoked("u-1001")) };
+            event_of(stamped).expect("valid")
+        };
+        assert_eq!(event(0).event.occurred.as_millis(), 1_760_000_000_500);
+        assert!(!event(0).time_read_as_seconds);
+        assert_eq!(event(1_760_000_000).event.occurred.as_millis(), 1_760_000_000_000);
+        assert!(event(1_760_000_000).time_read_as_seconds);
+    }
+
+    #[test]
+    fn what_is_stamped_is_what_is_read_again() {
+        let unstamped = v1::Event { received_ms: 0, ..message(revoked("u-1001")) };
+        let received = UnixMillis::from_millis(1_770_000_000_000);
+        let (bytes, decoded) = stamp(&unstamped.encode_to_vec(), received).expect("valid");
+        assert_eq!(decode(&bytes), Ok(decoded.clone()));
+        assert_eq!(decoded.event.received, received);
+        let forged = message(revoked("u-1001")).encode_to_vec();
+        let text = stamp(&forged, received).expect_err("refused").to_string();
+        assert_eq!(text, "received_ms: is stamped by caed; leave it out");
+    }
+}

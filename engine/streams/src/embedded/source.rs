@@ -1,0 +1,109 @@
+//! The way out: reads the log from its beginning and follows its end.
+
+use std::sync::Arc;
+
+use caed_core::position::{Offset, Partition, Position};
+use caed_core::sink::BoxFuture;
+use caed_core::time::Clock;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use super::LOG_NAME;
+use crate::limits;
+use crate::log::{LogCursor, LogReader};
+use crate::source::{Batch, LogEnd, Source, SourceEvent, SourceFault, SourceRecord};
+
+/// The one partition of the embedded log.
+const PARTITION: Partition = Partition(0);
+
+/// Reads the embedded log.
+pub struct EmbeddedSource {
+    cursor: LogCursor,
+    durable_end: watch::Receiver<Offset>,
+    clock: Arc<dyn Clock>,
+    /// The end of the log when it was opened; `None` once everything below has been delivered.
+    opened_at: Option<Offset>,
+    /// An end to report before anything else.
+    pending: Option<LogEnd>,
+    next_end: Instant,
+}
+
+impl EmbeddedSource {
+    pub(super) fn new(
+        reader: &LogReader,
+        durable_end: watch::Receiver<Offset>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let opened_at = Some(reader.durable_end());
+        let cursor = reader.cursor(Offset(0));
+        Self { cursor, durable_end, clock, opened_at, pending: None, next_end: Instant::now() }
+    }
+
+    async fn next_event(&mut self) -> SourceEvent {
+        loop {
+            if let Some(end) = self.pending.take() {
+                return SourceEvent::End(end);
+            }
+            if self.opened_at.take_if(|opened| self.cursor.next_offset() >= *opened).is_some() {
+                return SourceEvent::CaughtUp;
+            }
+            // The clocks first, then the log: what it holds now is at least what it held then.
+            let end = self.end();
+            if self.cursor.next_offset() < end.end {
+                return self.read(end);
+            }
+            if self.next_end <= Instant::now() {
+                self.next_end = Instant::now() + limits::END_INTERVAL;
+                return SourceEvent::End(end);
+            }
+            tokio::select! {
+                // A closed channel means that nobody appends any more; what is there stays current.
+                changed = self.durable_end.changed() => if changed.is_err() {
+                    sleep_until(self.next_end).await;
+                },
+                () = sleep_until(self.next_end) => {}
+            }
+        }
+    }
+
+    fn end(&mut self) -> LogEnd {
+        let (wall, monotonic) = (self.clock.now(), self.clock.monotonic());
+        LogEnd { wall, monotonic, partition: PARTITION, end: *self.durable_end.borrow_and_update() }
+    }
+
+    /// Reads on.
+    fn read(&mut self, end: LogEnd) -> SourceEvent {
+        let records = match self.cursor.read(limits::BATCH_BYTES_MAX) {
+            Ok(records) => records,
+            Err(error) => return SourceEvent::Lost(SourceFault { cause: Box::new(error) }),
+        };
+        let next = self.cursor.next_offset();
+        if next >= end.end {
+            self.pending = Some(end);
+        }
+        let records = records
+            .into_iter()
+            .map(|record| SourceRecord {
+                position: position(record.offset),
+                appended: record.append_time,
+                payload: record.payload,
+            })
+            .collect();
+        SourceEvent::Batch(Batch { partition: PARTITION, records, next })
+    }
+}
+
+impl Source for EmbeddedSource {
+    fn next(&mut self) -> BoxFuture<'_, SourceEvent> {
+        Box::pin(self.next_event())
+    }
+
+    fn log_name(&self) -> &str {
+        LOG_NAME
+    }
+}
+
+/// The position of an offset of the one partition.
+pub(super) const fn position(offset: Offset) -> Position {
+    Position { partition: PARTITION, offset }
+}

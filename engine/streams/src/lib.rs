@@ -1,0 +1,19 @@
+//! Where events come from and are kept: logs, sources, decoding, and the one writer of state.
+//!
+//! Law of this crate: **event logs do not know who asks**. It imports no surface.
+//!
+//! | module | noun |
+//! |---|---|
+//! | [`log`] | the embedded log's files |
+//! | [`embedded`] | that log as a sink that events are appended to and a source that they are read from |
+//! | [`source`] | what every source says |
+//! | [`decode`] | bytes to events |
+//! | [`applier`] | the single writer: events in, snapshots out |
+//! | [`limits`] | bounds |
+
+pub mod applier;
+pub mod decode;
+pub mod embedded;
+pub mod limits;
+pub mod log;
+pub mod source;

@@ -1,0 +1,27 @@
+//! Bounds of this crate's queues and batches.
+
+use std::time::Duration;
+
+/// Bytes of records that a source hands over at once. Guess: large enough that publishing a
+/// snapshot per batch costs little while replaying, small enough to keep memory flat.
+pub const BATCH_BYTES_MAX: usize = 1 << 20;
+
+/// Calls to publish that may wait for the disk. More are refused as busy. Guess: with one sync for
+/// all that wait, a full queue is a disk that has stopped.
+pub const APPEND_QUEUE_MAX: usize = 1024;
+
+/// Records that are synced together at the most. A synced batch is as slow as its slowest byte;
+/// guess.
+pub const GROUP_RECORDS_MAX: usize = 4096;
+
+/// How often a source says where its log ends when nothing else happens: the age that answers show
+/// is at most this while all is well.
+pub const END_INTERVAL: Duration = Duration::from_millis(250);
+
+/// How often the applier looks for cutoffs to forget. Each look covers a part of the state; all of
+/// it is seen within a few minutes, which a horizon of hours does not notice.
+pub const FORGET_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often the embedded log is offered for compaction, one segment at a time. Guess: what it
+/// drops is at least two horizons old, so nothing hurries.
+pub const COMPACT_INTERVAL: Duration = Duration::from_mins(1);

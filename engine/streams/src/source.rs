@@ -1,0 +1,73 @@
+//! What every source of records says to the applier, whatever log is behind it.
+
+use caed_core::position::{Offset, Partition, Position};
+use caed_core::sink::BoxFuture;
+use caed_core::time::UnixMillis;
+use std::time::Duration;
+
+/// One word of a source.
+#[derive(Debug)]
+pub enum SourceEvent {
+    /// Records, in the order of their partition.
+    Batch(Batch),
+    /// Everything that the log held when it was opened has been delivered.
+    CaughtUp,
+    /// Where the log ended at an instant.
+    End(LogEnd),
+    /// The source can't go on. Nothing may be decided as if it could.
+    Lost(SourceFault),
+}
+
+/// Consecutive records of one partition.
+#[derive(Debug)]
+pub struct Batch {
+    /// Their partition.
+    pub partition: Partition,
+    /// The records.
+    pub records: Vec<SourceRecord>,
+    /// The offset to read on from: beyond the last record where a compacted log has holes.
+    pub next: Offset,
+}
+
+/// A record as it stands in a log.
+#[derive(Debug)]
+pub struct SourceRecord {
+    /// Its place.
+    pub position: Position,
+    /// When the log appended it.
+    pub appended: UnixMillis,
+    /// Its bytes.
+    pub payload: Vec<u8>,
+}
+
+/// Where a log ended at an instant, which was read from the clocks before the log was asked (F1).
+#[derive(Clone, Copy, Debug)]
+pub struct LogEnd {
+    /// The instant, by the wall clock.
+    pub wall: UnixMillis,
+    /// The instant, by the monotonic clock.
+    pub monotonic: Duration,
+    /// The partition.
+    pub partition: Partition,
+    /// The offset that its next record will have.
+    pub end: Offset,
+}
+
+/// Why a source can't go on. The operator's fault to mend; trying again in this process is no use.
+#[derive(Debug, thiserror::Error)]
+#[error("the log can not be read any further")]
+pub struct SourceFault {
+    /// What happened.
+    #[source]
+    pub cause: Box<dyn std::error::Error + Send + Sync>,
+}
+
+/// Where records come from. A source is asked for one event at a time, so a slow applier slows the
+/// source, and nothing piles up between them.
+pub trait Source: Send + 'static {
+    /// The next event. Dropping the future loses nothing.
+    fn next(&mut self) -> BoxFuture<'_, SourceEvent>;
+
+    /// The log's name, for people.
+    fn log_name(&self) -> &str;
+}
