@@ -1,0 +1,18 @@
+//! Who asks: the surfaces through which decisions are requested and events come in.
+//!
+//! Law of this crate: **surfaces do not know where facts come from**. It imports no source; what it
+//! needs of one comes through the traits of `caed-core`.
+//!
+//! | module | noun |
+//! |---|---|
+//! | [`pdp`] | the policy decision point: the only caller of `decide` |
+//! | [`native`] | the gRPC services of `caed.v1` |
+//! | [`admin`] | health, readiness and metrics over HTTP |
+//! | [`metrics`] | what is counted |
+//! | [`limits`] | bounds |
+
+pub mod admin;
+pub mod limits;
+pub mod metrics;
+pub mod native;
+pub mod pdp;

@@ -1,0 +1,198 @@
+//! What is counted, and how Prometheus reads it.
+//!
+//! Counters that requests touch are plain atomics in a fixed array; everything else is read from
+//! its owner when somebody scrapes. Labels are closed enums; no tenant and no subject is ever one.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use caed_core::decision::{Decision, Reason, Verdict};
+use caed_core::ingest::{Counter as Count, Ingest};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::pdp::Pdp;
+
+const VERDICTS: [(Verdict, &str); 3] =
+    [(Verdict::Allow, "allow"), (Verdict::Challenge, "challenge"), (Verdict::Deny, "deny")];
+
+/// Every primary reason, after "none", which ALLOW has.
+const REASONS: [(Option<Reason>, &str); 13] = [
+    (None, "none"),
+    (Some(Reason::Malformed), "malformed"),
+    (Some(Reason::IssueTimeMissing), "issue_time_missing"),
+    (Some(Reason::BeyondHorizon), "beyond_horizon"),
+    (Some(Reason::Expired), "expired"),
+    (Some(Reason::NotYetValid), "not_yet_valid"),
+    (Some(Reason::UnknownIssuer), "unknown_issuer"),
+    (Some(Reason::TenantNotServed), "tenant_not_served"),
+    (Some(Reason::Revoked), "revoked"),
+    (Some(Reason::Account), "account"),
+    (Some(Reason::Risk), "risk"),
+    (Some(Reason::Device), "device"),
+    (Some(Reason::NotReady), "not_ready"),
+];
+
+/// Decisions by verdict and primary reason.
+#[derive(Debug, Default)]
+pub struct DecisionCounts {
+    counts: [[AtomicU64; REASONS.len()]; VERDICTS.len()],
+}
+
+impl DecisionCounts {
+    /// Counts a decision.
+    pub fn add(&self, decision: &Decision) {
+        let verdict = decision.verdict as usize;
+        let reason = decision.primary.map_or(0, |reason| reason as usize + 1);
+        if let Some(count) = self.counts.get(verdict).and_then(|counts| counts.get(reason)) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How often each pair occurred, pairs that never did left out.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> + '_ {
+        VERDICTS.iter().zip(&self.counts).flat_map(|((_, verdict), counts)| {
+            REASONS.iter().zip(counts).filter_map(|((_, reason), count)| {
+                let count = count.load(Ordering::Relaxed);
+                (count > 0).then_some((*verdict, *reason, count))
+            })
+        })
+    }
+}
+
+/// A registry of everything that this process shows.
+pub fn registry(pdp: Pdp, ingest: Arc<Ingest>) -> Registry {
+    let mut registry = Registry::with_prefix("caed");
+    registry.register_collector(Box::new(Collected { pdp, ingest }));
+    registry
+}
+
+struct Collected {
+    pdp: Pdp,
+    ingest: Arc<Ingest>,
+}
+
+impl std::fmt::Debug for Collected {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Collected").finish_non_exhaustive()
+    }
+}
+
+impl Collector for Collected {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
+        self.decisions(&mut encoder)?;
+        self.knowledge(&mut encoder)?;
+        self.records(&mut encoder)
+    }
+}
+
+impl Collected {
+    fn decisions(&self, encoder: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
+        let counter = ConstCounter::new(0u64);
+        let mut family = encoder.encode_descriptor(
+            "decisions",
+            "Decisions by verdict and primary reason",
+            None,
+            counter.metric_type(),
+        )?;
+        for (verdict, reason, count) in self.pdp.counts().iter() {
+            let labels = [("verdict", verdict), ("reason", reason)];
+            ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
+    fn knowledge(&self, encoder: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
+        let moment = self.pdp.moment();
+        let counts = moment.counts();
+        let ready = f64::from(u8::from(moment.is_caught_up()));
+        // An age that nobody knows is no number.
+        let age = moment.age.map_or(f64::NAN, |age| age.as_secs_f64());
+        #[expect(clippy::cast_precision_loss, reason = "gauges are floating-point numbers")]
+        let gauges = [
+            ("ready", "Whether requests are decided", None, ready),
+            ("knowledge_age", "Age of what decisions know", Some(Unit::Seconds), age),
+            ("snapshot_generation", "Number of the snapshot", None, moment.generation() as f64),
+            ("tenants", "Tenants of which an event was seen", None, counts.tenants as f64),
+            ("cutoffs", "Cutoffs of one scope each", None, counts.cutoffs as f64),
+            ("pair_cutoffs", "Cutoffs within one user's tokens", None, counts.pairs as f64),
+            ("registers", "Last words about accounts and devices", None, counts.registers as f64),
+            ("state", "Memory of the tables", Some(Unit::Bytes), counts.heap_bytes as f64),
+        ];
+        for (name, help, unit, value) in gauges {
+            let gauge = ConstGauge::new(value);
+            let metric_type = gauge.metric_type();
+            gauge.encode(encoder.encode_descriptor(name, help, unit.as_ref(), metric_type)?)?;
+        }
+        Ok(())
+    }
+
+    fn records(&self, encoder: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
+        let Ingest {
+            changed,
+            unchanged,
+            stale,
+            quarantined,
+            times_read_as_seconds,
+            cutoffs_set_to_receipt,
+            older_than_horizon,
+            missing_tokens_without_claim,
+            forgotten,
+            ..
+        } = &*self.ingest;
+        let outcomes = [
+            ("changed", changed),
+            ("unchanged", unchanged),
+            ("stale", stale),
+            ("quarantined", quarantined),
+        ];
+        let help = "Records read by what became of them";
+        family(encoder, "records", help, "outcome", &outcomes)?;
+        let notices = [
+            ("time_read_as_seconds", times_read_as_seconds),
+            ("cutoff_set_to_receipt", cutoffs_set_to_receipt),
+            ("older_than_horizon", older_than_horizon),
+            ("misses_tokens_without_claim", missing_tokens_without_claim),
+        ];
+        let help = "Records applied about which their sender should know something";
+        family(encoder, "record_notices", help, "notice", &notices)?;
+        let counter = ConstCounter::new(forgotten.value());
+        let metric_type = counter.metric_type();
+        let help = "Cutoffs forgotten because no living token can meet them";
+        counter.encode(encoder.encode_descriptor("cutoffs_forgotten", help, None, metric_type)?)
+    }
+}
+
+/// One counter per value of a label.
+fn family(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    label: &'static str,
+    counts: &[(&'static str, &Count)],
+) -> std::fmt::Result {
+    let metric_type = ConstCounter::new(0u64).metric_type();
+    let mut family = encoder.encode_descriptor(name, help, None, metric_type)?;
+    for (value, count) in counts {
+        ConstCounter::new(count.value()).encode(family.encode_family(&[(label, *value)])?)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tables_stand_in_the_order_of_their_enums() {
+        for (index, (verdict, _)) in VERDICTS.iter().enumerate() {
+            assert_eq!(*verdict as usize, index);
+        }
+        for (index, (reason, _)) in REASONS.iter().enumerate().skip(1) {
+            assert_eq!(reason.map(|reason| reason as usize + 1), Some(index));
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! The wire and the core, in both directions. Wire messages are taken apart whole, so that a new
+//! field does not compile until somebody has thought about it.
+
+use std::time::Duration;
+
+use caed_core::decision::{
+    Answer, Challenge, Decision, Finding, Reason, Refusal, ScopeName, Verdict,
+};
+use caed_core::ingest::{Ingest, Quarantined};
+use caed_core::position::{Frontier, Position};
+use caed_core::request::{Claims, Malformed, Token, announces_cp1};
+use caed_core::sink::{Accepted, AppendError, Notice};
+use caed_core::snapshot::Counts;
+use caed_proto::v1;
+use tonic::{Code, Status};
+
+use crate::limits;
+use crate::pdp::Moment;
+
+/// Answers one request.
+pub(super) fn evaluate(
+    moment: &Moment<'_>,
+    request: &v1::EvaluateRequest,
+    field: impl Fn() -> String,
+) -> Result<v1::EvaluateReply, Status> {
+    let v1::EvaluateRequest { token } = request;
+    let Some(v1::evaluate_request::Token::Claims(claims)) = token else {
+        return Err(Status::invalid_argument(format!(
+            "{}: is missing; give the claims of the verified token",
+            field()
+        )));
+    };
+    let token = token_of(claims);
+    let decision = moment.decide(token);
+    Ok(reply_of(moment, &decision, token.as_ref()))
+}
+
+fn token_of(claims: &v1::TokenClaims) -> Result<Token<'_>, Malformed> {
+    let v1::TokenClaims { iss, tid, sub, iat, exp, nbf, sid, jti, azp, deviceid, xms_cc } = claims;
+    Token::parse(&Claims {
+        issuer: iss.as_deref(),
+        tenant: tid.as_deref(),
+        subject: sub.as_deref(),
+        issued_at: *iat,
+        expires: *exp,
+        not_before: *nbf,
+        session: sid.as_deref(),
+        token_id: jti.as_deref(),
+        client: azp.as_deref(),
+        device: deviceid.as_deref(),
+        answers_challenges: xms_cc.iter().any(|value| announces_cp1(value)),
+    })
+}
+
+/// A reply without its knowledge, which stands once for a whole batch.
+fn reply_of(
+    moment: &Moment<'_>,
+    decision: &Decision,
+    token: Result<&Token<'_>, &Malformed>,
+) -> v1::EvaluateReply {
+    let Decision {
+        verdict,
+        findings,
+        primary,
+        challenge,
+        http_status,
+        retry_after_s,
+        generation: _,
+    } = decision;
+    v1::EvaluateReply {
+        verdict: verdict_of(*verdict).into(),
+        primary_reason: primary.map_or(v1::Reason::Unspecified, reason_of).into(),
+        findings: findings.iter().map(finding_of).collect(),
+        challenge: challenge.as_ref().map(challenge_of),
+        http_status: u32::from(*http_status),
+        www_authenticate: moment.www_authenticate(decision, token).unwrap_or_default(),
+        retry_after_s: retry_after_s.unwrap_or_default(),
+        knowledge: None,
+        detail: token.err().map(ToString::to_string).unwrap_or_default(),
+    }
+}
+
+fn finding_of(finding: &Finding) -> v1::Finding {
+    let Finding { reason, scope, since, answer } = finding;
+    let (verdict, http_status) = match answer {
+        Answer::Challenge { not_before: _ } => (v1::Verdict::Challenge, 401),
+        Answer::Deny(Refusal::InvalidToken) => (v1::Verdict::Deny, 401),
+        Answer::Deny(Refusal::Forbidden) => (v1::Verdict::Deny, 403),
+        Answer::Deny(Refusal::Unavailable { retry_after_s: _ }) => (v1::Verdict::Deny, 503),
+    };
+    v1::Finding {
+        reason: reason_of(*reason).into(),
+        scope: scope.map_or(v1::Scope::Unspecified, scope_of).into(),
+        since_ms: since.map_or(0, |since| saturating(since.as_millis())),
+        verdict: verdict.into(),
+        http_status,
+    }
+}
+
+fn challenge_of(challenge: &Challenge) -> v1::Challenge {
+    v1::Challenge {
+        code: challenge.code.to_owned(),
+        claims: caed_core::challenge::claims_json(challenge),
+        nbf: challenge.not_before.as_seconds(),
+    }
+}
+
+/// What the decisions of a moment knew.
+pub(super) fn knowledge_of(moment: &Moment<'_>, log_name: &str) -> v1::Knowledge {
+    v1::Knowledge {
+        generation: moment.generation(),
+        age_ms: moment.age.map(millis),
+        frontier: Some(frontier_of(moment.frontier(), log_name)),
+    }
+}
+
+fn frontier_of(frontier: &Frontier, log_name: &str) -> v1::Frontier {
+    let next = frontier.partitions().map(|(partition, offset)| v1::Position {
+        log: log_name.to_owned(),
+        partition: partition.0,
+        offset: offset.0,
+    });
+    v1::Frontier { incarnation: frontier.incarnation().to_string(), next: next.collect() }
+}
+
+/// What became of published events.
+pub(super) fn published_of(accepted: Vec<Accepted>, log_name: &str) -> Vec<v1::Published> {
+    let published = accepted.into_iter().map(|Accepted { position, notices }| v1::Published {
+        position: Some(position_of(position, log_name)),
+        notices: notices.into_iter().map(|notice| notice_of(notice).into()).collect(),
+    });
+    published.collect()
+}
+
+fn position_of(position: Position, log_name: &str) -> v1::Position {
+    let Position { partition, offset } = position;
+    v1::Position { log: log_name.to_owned(), partition: partition.0, offset: offset.0 }
+}
+
+/// What a snapshot holds.
+pub(super) fn holdings_of(counts: Counts) -> v1::Holdings {
+    let Counts { tenants, cutoffs, pairs, registers, heap_bytes } = counts;
+    v1::Holdings {
+        tenants: tenants as u64,
+        cutoffs: cutoffs as u64,
+        pair_cutoffs: pairs as u64,
+        registers: registers as u64,
+        heap_bytes: heap_bytes as u64,
+    }
+}
+
+/// What became of the records that were read.
+pub(super) fn records_of(ingest: &Ingest) -> v1::Records {
+    v1::Records {
+        changed: ingest.changed.value(),
+        unchanged: ingest.unchanged.value(),
+        stale: ingest.stale.value(),
+        quarantined: ingest.quarantined.value(),
+        times_read_as_seconds: ingest.times_read_as_seconds.value(),
+        cutoffs_set_to_receipt: ingest.cutoffs_set_to_receipt.value(),
+        older_than_horizon: ingest.older_than_horizon.value(),
+        missing_tokens_without_claim: ingest.missing_tokens_without_claim.value(),
+        forgotten: ingest.forgotten.value(),
+    }
+}
+
+/// A record that could not be understood.
+pub(super) fn quarantined_of(quarantined: Quarantined) -> v1::Quarantined {
+    let Quarantined { position, reason, head } = quarantined;
+    v1::Quarantined { position, reason, head }
+}
+
+/// Refuses a repeated field that is empty or too long.
+pub(super) fn check_count(field: &str, count: usize, max: usize) -> Result<(), Status> {
+    if count == 0 {
+        return Err(Status::invalid_argument(format!("{field}: is empty; give at least one")));
+    }
+    if count > max {
+        return Err(Status::invalid_argument(format!(
+            "{field}: has {count} elements; at most {max} are allowed in one call"
+        )));
+    }
+    Ok(())
+}
+
+/// Why events were not accepted, as gRPC says it: clients try again after `UNAVAILABLE` alone.
+pub(super) fn append_status(error: &AppendError) -> Status {
+    let code = match error {
+        AppendError::Invalid { .. } | AppendError::Unstorable(_) => Code::InvalidArgument,
+        AppendError::Busy | AppendError::Closing => Code::Unavailable,
+        AppendError::Broken(_) => Code::Internal,
+    };
+    Status::new(code, error.to_string())
+}
+
+/// Bounds of a batch of requests.
+pub(super) fn check_batch(requests: &[v1::EvaluateRequest]) -> Result<(), Status> {
+    check_count("requests", requests.len(), limits::BATCH_REQUESTS_MAX)
+}
+
+const fn verdict_of(verdict: Verdict) -> v1::Verdict {
+    match verdict {
+        Verdict::Allow => v1::Verdict::Allow,
+        Verdict::Challenge => v1::Verdict::Challenge,
+        Verdict::Deny => v1::Verdict::Deny,
+    }
+}
+
+const fn reason_of(reason: Reason) -> v1::Reason {
+    match reason {
+        Reason::Malformed => v1::Reason::Malformed,
+        Reason::IssueTimeMissing => v1::Reason::IssueTimeMissing,
+        Reason::BeyondHorizon => v1::Reason::BeyondHorizon,
+        Reason::Expired => v1::Reason::Expired,
+        Reason::NotYetValid => v1::Reason::NotYetValid,
+        Reason::UnknownIssuer => v1::Reason::UnknownIssuer,
+        Reason::TenantNotServed => v1::Reason::TenantNotServed,
+        Reason::Revoked => v1::Reason::Revoked,
+        Reason::Account => v1::Reason::Account,
+        Reason::Risk => v1::Reason::Risk,
+        Reason::Device => v1::Reason::Device,
+        Reason::NotReady => v1::Reason::NotReady,
+    }
+}
+
+const fn scope_of(scope: ScopeName) -> v1::Scope {
+    match scope {
+        ScopeName::Tenant => v1::Scope::Tenant,
+        ScopeName::User => v1::Scope::User,
+        ScopeName::Session => v1::Scope::Session,
+        ScopeName::Token => v1::Scope::Token,
+        ScopeName::Client => v1::Scope::Client,
+        ScopeName::Device => v1::Scope::Device,
+        ScopeName::UserSession => v1::Scope::UserSession,
+        ScopeName::UserToken => v1::Scope::UserToken,
+        ScopeName::UserClient => v1::Scope::UserClient,
+        ScopeName::UserDevice => v1::Scope::UserDevice,
+    }
+}
+
+const fn notice_of(notice: Notice) -> v1::Notice {
+    match notice {
+        Notice::TimeReadAsSeconds => v1::Notice::TimeReadAsSeconds,
+        Notice::CutoffSetToReceipt => v1::Notice::CutoffSetToReceipt,
+        Notice::OlderThanHorizon => v1::Notice::OlderThanHorizon,
+        Notice::MissesTokensWithoutClaim => v1::Notice::MissesTokensWithoutClaim,
+    }
+}
+
+fn saturating(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

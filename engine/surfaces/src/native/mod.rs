@@ -1,0 +1,72 @@
+//! The gRPC services of `caed.v1`, with health and reflection beside them.
+
+mod convert;
+mod service;
+
+use std::sync::Arc;
+
+use caed_core::ingest::Ingest;
+use caed_core::sink::EventSink;
+use caed_proto::v1;
+use caed_proto::v1::access_evaluation_server::AccessEvaluationServer;
+use caed_proto::v1::event_publisher_server::EventPublisherServer;
+use caed_proto::v1::operations_server::OperationsServer;
+use tonic::service::Routes;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+use crate::limits;
+use crate::pdp::Pdp;
+use service::Service;
+
+/// What the services stand on.
+#[derive(Clone)]
+pub struct Parts {
+    /// Decides.
+    pub pdp: Pdp,
+    /// Takes events.
+    pub sink: Arc<dyn EventSink>,
+    /// Knows what became of records.
+    pub ingest: Arc<Ingest>,
+    /// The size of the log, in bytes.
+    pub log_bytes: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// The log's name in positions.
+    pub log_name: Arc<str>,
+}
+
+/// Reports readiness to whoever asks `grpc.health.v1`.
+#[derive(Clone)]
+pub struct Health(HealthReporter);
+
+/// The services, ready to be served, and what sets their health. They start as `NOT_SERVING`.
+pub async fn routes(parts: Parts) -> Result<(Routes, Health), tonic_reflection::server::Error> {
+    let (reporter, health_service) = tonic_health::server::health_reporter();
+    let health = Health(reporter);
+    health.set(false).await;
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(caed_proto::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()?;
+    let service = Service::new(parts);
+    let bytes = limits::MESSAGE_BYTES_MAX;
+    let decisions = AccessEvaluationServer::new(service.clone()).max_decoding_message_size(bytes);
+    let events = EventPublisherServer::new(service.clone()).max_decoding_message_size(bytes);
+    let mut routes = Routes::builder();
+    routes
+        .add_service(decisions)
+        .add_service(events)
+        .add_service(OperationsServer::new(service))
+        .add_service(health_service)
+        .add_service(reflection);
+    Ok((routes.routes(), health))
+}
+
+impl Health {
+    /// Whether requests are decided. Publishing and status work in either case.
+    pub async fn set(&self, serving: bool) {
+        let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+        // The empty name stands for the whole server.
+        self.0.set_service_status("", status).await;
+        self.0.set_service_status(v1::access_evaluation_server::SERVICE_NAME, status).await;
+    }
+}

@@ -1,0 +1,134 @@
+//! The handlers. Each loads one snapshot, lets `convert` speak with the core, and adds nothing.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use caed_proto::v1;
+use caed_proto::v1::access_evaluation_server::AccessEvaluation;
+use caed_proto::v1::event_publisher_server::EventPublisher;
+use caed_proto::v1::operations_server::Operations;
+use prost::Message;
+use tokio_stream::{Stream, StreamExt};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::Parts;
+use super::convert;
+use crate::limits;
+
+/// All services of `caed.v1` on the same parts.
+#[derive(Clone)]
+pub(super) struct Service {
+    parts: Parts,
+}
+
+impl Service {
+    pub(super) const fn new(parts: Parts) -> Self {
+        Self { parts }
+    }
+
+    /// How long a call has taken so far.
+    fn micros_since(&self, started: Duration) -> u64 {
+        let elapsed = self.parts.pdp.uptime().saturating_sub(started);
+        u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX)
+    }
+
+    fn evaluate_one(&self, request: &v1::EvaluateRequest) -> Result<v1::EvaluateReply, Status> {
+        let moment = self.parts.pdp.moment();
+        let mut reply = convert::evaluate(&moment, request, || "token".to_owned())?;
+        reply.knowledge = Some(convert::knowledge_of(&moment, &self.parts.log_name));
+        Ok(reply)
+    }
+}
+
+#[tonic::async_trait]
+impl AccessEvaluation for Service {
+    async fn evaluate(
+        &self,
+        request: Request<v1::EvaluateRequest>,
+    ) -> Result<Response<v1::EvaluateReply>, Status> {
+        self.evaluate_one(request.get_ref()).map(Response::new)
+    }
+
+    async fn evaluate_batch(
+        &self,
+        request: Request<v1::EvaluateBatchRequest>,
+    ) -> Result<Response<v1::EvaluateBatchReply>, Status> {
+        let v1::EvaluateBatchRequest { requests } = request.get_ref();
+        convert::check_batch(requests)?;
+        let moment = self.parts.pdp.moment();
+        let replies = requests.iter().enumerate().map(|(index, request)| {
+            convert::evaluate(&moment, request, || format!("requests[{index}].token"))
+        });
+        Ok(Response::new(v1::EvaluateBatchReply {
+            replies: replies.collect::<Result<_, _>>()?,
+            knowledge: Some(convert::knowledge_of(&moment, &self.parts.log_name)),
+        }))
+    }
+
+    type EvaluateStreamStream =
+        Pin<Box<dyn Stream<Item = Result<v1::EvaluateReply, Status>> + Send>>;
+
+    /// Replies are made as they are read, so a client that does not read slows its own requests.
+    async fn evaluate_stream(
+        &self,
+        request: Request<Streaming<v1::EvaluateRequest>>,
+    ) -> Result<Response<Self::EvaluateStreamStream>, Status> {
+        let service = self.clone();
+        let replies = request
+            .into_inner()
+            .map(move |request| request.and_then(|request| service.evaluate_one(&request)));
+        Ok(Response::new(Box::pin(replies)))
+    }
+}
+
+#[tonic::async_trait]
+impl EventPublisher for Service {
+    async fn publish(
+        &self,
+        request: Request<v1::PublishRequest>,
+    ) -> Result<Response<v1::PublishReply>, Status> {
+        let started = self.parts.pdp.uptime();
+        let v1::PublishRequest { events, wait } = request.into_inner();
+        convert::check_count("events", events.len(), limits::PUBLISH_EVENTS_MAX)?;
+        let wait = v1::Wait::try_from(wait).map_err(|_| {
+            Status::invalid_argument(format!("wait: `{wait}` is not known; use DURABLE or APPLIED"))
+        })?;
+        let events = events.iter().map(Message::encode_to_vec).collect();
+        let accepted =
+            self.parts.sink.append(events).await.map_err(|error| convert::append_status(&error))?;
+        let durable_us = self.micros_since(started);
+        let mut applied_us = 0;
+        if wait == v1::Wait::Applied
+            && let Some(last) = accepted.last()
+        {
+            let applied = self.parts.sink.applied(last.position).await;
+            applied.map_err(|error| convert::append_status(&error))?;
+            applied_us = self.micros_since(started);
+        }
+        let published = convert::published_of(accepted, &self.parts.log_name);
+        Ok(Response::new(v1::PublishReply { published, durable_us, applied_us }))
+    }
+}
+
+#[tonic::async_trait]
+impl Operations for Service {
+    async fn status(
+        &self,
+        _: Request<v1::StatusRequest>,
+    ) -> Result<Response<v1::StatusReply>, Status> {
+        let Parts { pdp, sink: _, ingest, log_bytes, log_name } = &self.parts;
+        let moment = pdp.moment();
+        let notes = ingest.quarantine_notes();
+        Ok(Response::new(v1::StatusReply {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ready: moment.is_caught_up(),
+            knowledge: Some(convert::knowledge_of(&moment, log_name)),
+            uptime_s: pdp.uptime().as_secs(),
+            horizon_s: moment.rules().horizon.as_secs(),
+            holdings: Some(convert::holdings_of(moment.counts())),
+            records: Some(convert::records_of(ingest)),
+            quarantined: notes.into_iter().map(convert::quarantined_of).collect(),
+            log_bytes: log_bytes(),
+        }))
+    }
+}

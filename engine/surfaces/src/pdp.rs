@@ -1,0 +1,96 @@
+//! The policy decision point: the only caller of [`decide`].
+//!
+//! It adds to a decision what is not the snapshot's: the clock's `now`, how old the knowledge is,
+//! and the count of what was answered.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use caed_core::challenge;
+use caed_core::decide::decide;
+use caed_core::decision::Decision;
+use caed_core::publish::{Loaded, SnapshotReader};
+use caed_core::request::{AccessRequest, Malformed, Token};
+use caed_core::rules::Profile;
+use caed_core::snapshot::Snapshot;
+use caed_core::time::{Clock, UnixMillis};
+
+use crate::metrics::DecisionCounts;
+
+/// Decides by the newest snapshot.
+#[derive(Clone)]
+pub struct Pdp {
+    reader: SnapshotReader,
+    clock: Arc<dyn Clock>,
+    profile: Arc<Profile>,
+    counts: Arc<DecisionCounts>,
+}
+
+/// One snapshot at one instant: what a request, or a batch of them, is answered from.
+pub struct Moment<'p> {
+    pdp: &'p Pdp,
+    snapshot: Loaded,
+    now: UnixMillis,
+    /// How old the knowledge is; `None` where it was never known to be current.
+    pub age: Option<Duration>,
+}
+
+impl Pdp {
+    /// A decision point for one profile.
+    pub fn new(reader: SnapshotReader, clock: Arc<dyn Clock>, profile: Arc<Profile>) -> Self {
+        Self { reader, clock, profile, counts: Arc::default() }
+    }
+
+    /// Loads the newest snapshot. Once per request.
+    pub fn moment(&self) -> Moment<'_> {
+        let snapshot = self.reader.load();
+        let age = self.reader.age(&*self.clock);
+        Moment { pdp: self, snapshot, now: self.clock.now(), age }
+    }
+
+    /// Whether requests are decided: the log has been read to the end that it had at the start.
+    pub fn is_ready(&self) -> bool {
+        self.reader.load().is_caught_up()
+    }
+
+    /// What was answered so far.
+    pub fn counts(&self) -> &DecisionCounts {
+        &self.counts
+    }
+
+    /// How long the process has run.
+    pub fn uptime(&self) -> Duration {
+        self.clock.monotonic()
+    }
+}
+
+impl Moment<'_> {
+    /// Decides about a token.
+    pub fn decide(&self, token: Result<Token<'_>, Malformed>) -> Decision {
+        let request = AccessRequest { token, profile: &self.pdp.profile };
+        let decision = decide(&self.snapshot, &request, self.now);
+        self.pdp.counts.add(&decision);
+        decision
+    }
+
+    /// The `WWW-Authenticate` value that belongs to a decision about a token.
+    pub fn www_authenticate(
+        &self,
+        decision: &Decision,
+        token: Result<&Token<'_>, &Malformed>,
+    ) -> Option<String> {
+        let token = token.ok();
+        let issuer =
+            token.and_then(|token| self.snapshot.rules().bind(token.issuer(), token.tenant()).ok());
+        challenge::www_authenticate(decision, token.map(Token::tenant), issuer)
+    }
+}
+
+impl Deref for Moment<'_> {
+    type Target = Snapshot;
+
+    fn deref(&self) -> &Snapshot {
+        &self.snapshot
+    }
+}
