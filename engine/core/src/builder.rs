@@ -24,7 +24,6 @@ pub struct Builder {
     newest_append: UnixMillis,
     /// The group that is looked through next for what can be forgotten.
     next_group: usize,
-    unreachable: u64,
 }
 
 /// What an event did to the state.
@@ -50,7 +49,6 @@ impl Builder {
             generation: 0,
             newest_append: UnixMillis::ZERO,
             next_group: 0,
-            unreachable: 0,
         }
     }
 
@@ -61,7 +59,6 @@ impl Builder {
             let joined = self.state.join(&event.tenant, &event.source, appended, &consequence);
             highest = highest.max(joined);
         });
-        self.unreachable += u64::from(event.misses_tokens_without_claim());
         self.skip(position, appended);
         match highest {
             Joined::Raised => Applied::Changed,
@@ -112,8 +109,12 @@ impl Builder {
             rules: Arc::clone(&self.rules),
             state: self.state.clone(),
             newest_append: self.newest_append,
-            unreachable: self.unreachable,
         }
+    }
+
+    /// The rules that snapshots will follow.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
     }
 
     /// The position up to which everything has been applied.

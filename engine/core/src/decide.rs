@@ -32,7 +32,7 @@ pub fn decide(snapshot: &Snapshot, request: &AccessRequest<'_>, now: UnixMillis)
         Ok(issued_at) => issued_at,
         Err(reason) => return Decision::refuse(generation, reason, Refusal::InvalidToken),
     };
-    let issuer = match rules.bind(token.issuer, token.tenant) {
+    let issuer = match rules.bind(token.issuer, token.tenant.as_str()) {
         Ok(issuer) => issuer,
         Err(unbound) => {
             let reason = match unbound {
@@ -48,7 +48,7 @@ pub fn decide(snapshot: &Snapshot, request: &AccessRequest<'_>, now: UnixMillis)
     }
     let mut findings = Findings::default();
     // A tenant of which no event was ever seen has nothing to look up.
-    if let Some((number, tenant)) = snapshot.state.tenants.get(token.tenant) {
+    if let Some((number, tenant)) = snapshot.state.tenants.get(token.tenant.as_str()) {
         let judge = Judge {
             state: &snapshot.state,
             number,
@@ -247,7 +247,7 @@ impl Judge<'_> {
             Answer::Deny(if is_ahead { Refusal::Forbidden } else { Refusal::InvalidToken })
         } else if is_ahead && self.is_younger_than(limits::FRESH_TOKEN + self.clock_skew) {
             let wait_s = not_before.as_seconds().saturating_sub(now.as_seconds());
-            let retry_after_s = u32::try_from(wait_s).unwrap_or(limits::RETRY_AFTER_S_MAX);
+            let retry_after_s = u32::try_from(wait_s).unwrap_or(u32::MAX);
             Answer::Deny(Refusal::Unavailable { retry_after_s })
         } else {
             Answer::Challenge { not_before }

@@ -99,16 +99,51 @@ impl ObjectKey {
     }
 }
 
+/// A name as it came with a token: what [`Name`] is compared with, without an allocation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum NameText<'a> {
+    /// As it came.
+    Same(&'a str),
+    /// A GUID that came with upper-case digits, in lower case.
+    Lowered([u8; GUID_BYTES]),
+}
+
 impl Name {
-    /// Parses the name of a tenant, an issuer or a source.
+    /// Parses the name of a tenant, an issuer or a source. A GUID is the same in either case of its
+    /// digits and is kept in lower case.
     pub fn parse(name: &str) -> Result<Self, InvalidId> {
         check(name)?;
-        Ok(Self(name.into()))
+        Ok(Self(NameText::new(name).as_str().into()))
     }
 
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl<'a> NameText<'a> {
+    pub(crate) fn new(name: &'a str) -> Self {
+        if name.len() == GUID_BYTES
+            && name.bytes().any(|byte| byte.is_ascii_uppercase())
+            && guid(name.as_bytes()).is_some()
+        {
+            let mut lowered = [0; GUID_BYTES];
+            for (to, from) in lowered.iter_mut().zip(name.bytes()) {
+                *to = from.to_ascii_lowercase();
+            }
+            return Self::Lowered(lowered);
+        }
+        Self::Same(name)
+    }
+
+    #[inline]
+    pub(crate) fn as_str(&self) -> &str {
+        match self {
+            Self::Same(name) => name,
+            // The bytes of a GUID are ASCII.
+            Self::Lowered(bytes) => std::str::from_utf8(bytes).unwrap_or_default(),
+        }
     }
 }
 
@@ -131,6 +166,9 @@ impl std::borrow::Borrow<str> for Name {
     }
 }
 
+/// The length of a GUID's text.
+const GUID_BYTES: usize = 36;
+
 /// What makes a text an identifier, wherever it stands.
 pub(crate) fn check(id: &str) -> Result<(), InvalidId> {
     if id.is_empty() {
@@ -147,7 +185,7 @@ pub(crate) fn check(id: &str) -> Result<(), InvalidId> {
 /// The 128 bits of `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx`, in either case; `None` for anything else.
 fn guid(text: &[u8]) -> Option<[u64; 2]> {
     const HYPHENS: [usize; 4] = [8, 13, 18, 23];
-    if text.len() != 36 {
+    if text.len() != GUID_BYTES {
         return None;
     }
     let mut bits = 0u128;
@@ -187,6 +225,17 @@ mod tests {
         assert_eq!(lower, key("3D46DBDA-8382-466A-856D-EB00CBC6B910"));
         assert_ne!(lower, key("3d46dbda-8382-466a-856d-eb00cbc6b911"));
         assert_eq!(lower.form, Form::Guid);
+    }
+
+    #[test]
+    fn a_guid_is_the_same_name_in_either_case_and_other_names_are_not() {
+        let name = |text: &str| Name::parse(text).expect("a valid name");
+        let lower = "3d46dbda-8382-466a-856d-eb00cbc6b910";
+        assert_eq!(name(&lower.to_uppercase()), name(lower));
+        assert_eq!(name(&lower.to_uppercase()).as_str(), lower);
+        assert_ne!(name("Contoso"), name("contoso"));
+        let not_hexadecimal = "3D46DBDA-8382-466A-856D-EB00CBC6B91G";
+        assert_eq!(name(not_hexadecimal).as_str(), not_hexadecimal);
     }
 
     #[test]

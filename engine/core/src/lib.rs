@@ -24,7 +24,7 @@
 //! | [`retention`] | which records a log may drop |
 //! | [`request`], [`rules`] | what is asked, and what the operator decided |
 //! | [`decide`](mod@decide), [`decision`], [`challenge`] | who gets in, and how a refusal reads |
-//! | [`sink`] | the trait through which surfaces reach a log |
+//! | [`sink`], [`ingest`] | the trait through which surfaces reach a log; what became of its records |
 //! | [`ids`], [`position`], [`time`], [`limits`] | parsed values and bounds |
 //!
 //! # Invariants
@@ -42,6 +42,7 @@ pub mod decision;
 pub mod event;
 pub mod ids;
 mod index;
+pub mod ingest;
 pub mod limits;
 pub mod position;
 pub mod publish;

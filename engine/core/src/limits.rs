@@ -42,18 +42,18 @@ pub const CHALLENGE_AHEAD_MAX: Duration = Duration::from_secs(2);
 /// another challenge would loop. SOURCE: SEMANTICS.md D9.
 pub const FRESH_TOKEN: Duration = Duration::from_mins(1);
 
-/// The longest `Retry-After`, in seconds: a cutoff is at most [`CUTOFF_AHEAD_MAX`] ahead.
-pub const RETRY_AFTER_S_MAX: u32 = 300;
-
 /// What a gateway is told to wait while this process has not caught up yet. Guess: catching up
 /// takes seconds.
 pub const RETRY_AFTER_NOT_READY_S: u32 = 1;
 
+/// Notes kept about records that could not be understood; the oldest goes first, the count stays.
+/// Guess: more than anybody reads.
+pub const QUARANTINE_NOTES_MAX: usize = 100;
+
+/// Bytes shown of such a record. Guess: enough to recognise what it is.
+pub const QUARANTINE_HEAD_BYTES: usize = 256;
+
 const _: () = assert!(
     HORIZON_DEFAULT.as_secs() >= TOKEN_LIFETIME_DEFAULT.as_secs() + CLOCK_SKEW_DEFAULT.as_secs(),
     "the default horizon must cover every token that is honoured"
-);
-const _: () = assert!(
-    RETRY_AFTER_S_MAX as u64 >= CUTOFF_AHEAD_MAX.as_secs(),
-    "a client that waits as told must meet a cutoff that has passed"
 );

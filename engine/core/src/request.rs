@@ -4,7 +4,7 @@
 //! they can't ([`Malformed`]). The second is no error: it is a fact about a token that somebody
 //! presented, and [`crate::decide`] turns it into an answer (D1).
 
-use crate::ids::{Id, InvalidId};
+use crate::ids::{Id, InvalidId, NameText};
 use crate::rules::Profile;
 
 /// One question.
@@ -47,7 +47,7 @@ pub struct Claims<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Token<'a> {
     pub(crate) issuer: &'a str,
-    pub(crate) tenant: &'a str,
+    pub(crate) tenant: NameText<'a>,
     pub(crate) subject: Id<'a>,
     pub(crate) issued_at: Option<i64>,
     pub(crate) expires: Option<i64>,
@@ -93,7 +93,7 @@ impl<'a> Token<'a> {
         } = *claims;
         Ok(Self {
             issuer: required("iss", issuer)?.as_str(),
-            tenant: required("tid", tenant)?.as_str(),
+            tenant: NameText::new(required("tid", tenant)?.as_str()),
             subject: required("sub", subject)?,
             issued_at,
             expires,
@@ -107,8 +107,8 @@ impl<'a> Token<'a> {
     }
 
     /// The tenant that the token belongs to.
-    pub const fn tenant(&self) -> &'a str {
-        self.tenant
+    pub fn tenant(&self) -> &str {
+        self.tenant.as_str()
     }
 
     /// Who issued it.
@@ -118,8 +118,9 @@ impl<'a> Token<'a> {
 
     /// Whether the client can answer a challenge, by its own word and the operator's.
     pub(crate) fn is_capable(&self, profile: &Profile) -> bool {
-        let listed = |client: Id<'_>| profile.incapable_clients.contains(client.as_str());
-        self.answers_challenges && !self.client.is_some_and(listed)
+        let listed = |client: Id<'_>| profile.incapable_clients.contains(&client.key());
+        self.answers_challenges
+            && (profile.incapable_clients.is_empty() || !self.client.is_some_and(listed))
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use crate::event::RiskLevel;
-use crate::ids::{InvalidId, Name};
+use crate::ids::{InvalidId, Name, NameText, ObjectKey};
 use crate::limits;
 
 /// The part of an issuer or URL pattern in whose place the tenant stands.
@@ -16,10 +16,11 @@ pub const TENANT_PLACEHOLDER: &str = "{tenant}";
 /// Everything that holds for all requests.
 #[derive(Clone, Debug)]
 pub struct Rules {
-    /// How long a token can live at the most. One number per log, never changed (SEMANTICS.md,
+    /// How long a token can live at the most, in whole seconds. One number per log, never changed (SEMANTICS.md,
     /// terms): what is older is dead, and what could only reject dead tokens is forgotten.
     pub horizon: Duration,
-    /// Tolerated difference between an issuer's clock and ours (D1). Never applied to the horizon.
+    /// Tolerated difference between an issuer's clock and ours, in whole seconds (D1). Never applied
+    /// to the horizon.
     pub clock_skew: Duration,
     /// Who may issue tokens.
     pub issuers: Issuers,
@@ -88,9 +89,14 @@ pub enum InvalidIssuer {
     NoTenants(String),
     /// A URL that would break the challenge.
     #[error(
-        "authorization_uri `{0}` must be printable ASCII without comma, quote or backslash, so that every client can parse the challenge"
+        "authorization_uri `{uri}` must be printable ASCII without comma, quote or backslash, so that every client can parse the challenge"
     )]
-    AuthorizationUri(String),
+    AuthorizationUri {
+        /// The issuer.
+        name: String,
+        /// The URL.
+        uri: String,
+    },
 }
 
 /// Why a token's issuer and tenant do not count (D2).
@@ -111,7 +117,21 @@ pub struct Profile {
     /// requires it (D4).
     pub device_compliance: bool,
     /// Clients that can't answer a challenge, whatever their tokens say.
-    pub incapable_clients: HashSet<String>,
+    pub incapable_clients: HashSet<ObjectKey>,
+}
+
+impl InvalidIssuer {
+    /// The issuer that can't be meant.
+    pub fn issuer(&self) -> &str {
+        match self {
+            Self::Name { name, .. }
+            | Self::AuthorizationUri { name, .. }
+            | Self::Twice(name)
+            | Self::TemplateWithTenants(name)
+            | Self::ManyPlaceholders(name)
+            | Self::NoTenants(name) => name,
+        }
+    }
 }
 
 impl Issuers {
@@ -135,15 +155,12 @@ impl Issuers {
 
     /// The issuer that may speak for `tenant` under the name `issuer`.
     fn find(&self, issuer: &str, tenant: &str) -> Option<&Issuer> {
-        if let Some(exact) = self.exact.get(issuer) {
-            let bound = match &exact.tenants {
-                IssuerTenants::Named(tenants) => tenants.contains(tenant),
-                IssuerTenants::All => true,
-                IssuerTenants::InName => false,
-            };
-            return bound.then_some(exact);
-        }
-        self.templates.iter().find(|template| template.matches(issuer, tenant))
+        let exact = self.exact.get(issuer).filter(|exact| match &exact.tenants {
+            IssuerTenants::Named(tenants) => tenants.contains(tenant),
+            IssuerTenants::All => true,
+            IssuerTenants::InName => false,
+        });
+        exact.or_else(|| self.templates.iter().find(|template| template.matches(issuer, tenant)))
     }
 
     /// The largest back-dating of any issuer: the horizon must cover it.
@@ -170,7 +187,7 @@ impl Issuer {
         }
         match &self.authorization_uri {
             Some(uri) if !crate::challenge::is_safe_value(uri) => {
-                Err(InvalidIssuer::AuthorizationUri(uri.clone()))
+                Err(InvalidIssuer::AuthorizationUri { name: name(), uri: uri.clone() })
             }
             _ => Ok(()),
         }
@@ -179,7 +196,8 @@ impl Issuer {
     /// Whether `issuer` is this pattern with `tenant` in it.
     fn matches(&self, issuer: &str, tenant: &str) -> bool {
         self.name.split_once(TENANT_PLACEHOLDER).is_some_and(|(before, after)| {
-            issuer.strip_prefix(before).and_then(|rest| rest.strip_suffix(after)) == Some(tenant)
+            let middle = issuer.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
+            middle.is_some_and(|middle| NameText::new(middle).as_str() == tenant)
         })
     }
 }
@@ -248,6 +266,7 @@ mod tests {
                 issuer("https://one", named(&["a", "b"])),
                 issuer("https://any", IssuerTenants::All),
                 issuer("https://login/{tenant}/v2.0", IssuerTenants::InName),
+                issuer("https://login/b/v2.0", named(&["a"])),
             ])
             .expect("valid"),
             tenants: Some(["a", "b"].map(|name| Name::parse(name).expect("valid")).into()),
@@ -258,6 +277,9 @@ mod tests {
         assert_eq!(bound("https://one", "c"), Err(Unbound::Issuer));
         assert_eq!(bound("https://any", "c"), Err(Unbound::Tenant));
         assert_eq!(bound("https://any", "b"), Ok("https://any"));
+        // Bound exactly for one tenant, and by the pattern for the one in its name.
+        assert_eq!(bound("https://login/b/v2.0", "a"), Ok("https://login/b/v2.0"));
+        assert_eq!(bound("https://login/b/v2.0", "b"), Ok("https://login/{tenant}/v2.0"));
         assert_eq!(bound("https://login/a/v2.0", "a"), Ok("https://login/{tenant}/v2.0"));
         for (issuer, tenant) in [
             ("https://login/a/v2.0", "b"),

@@ -16,7 +16,6 @@ pub struct Snapshot {
     pub(crate) rules: Arc<Rules>,
     pub(crate) state: State,
     pub(crate) newest_append: UnixMillis,
-    pub(crate) unreachable: u64,
 }
 
 /// How much a snapshot holds.
@@ -59,12 +58,6 @@ impl Snapshot {
     /// The newest append time among the records contained.
     pub const fn newest_append(&self) -> UnixMillis {
         self.newest_append
-    }
-
-    /// Events applied that revoked a session, token, client or device without naming a user: tokens
-    /// without the finer claim are out of their reach (E7).
-    pub const fn unreachable(&self) -> u64 {
-        self.unreachable
     }
 
     /// How much this snapshot holds. Looks at every shard, not at every row.
