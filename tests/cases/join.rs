@@ -1,0 +1,166 @@
+//! State is a join (E1), and a batch is published whole or not at all.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, ScopedJoinHandle};
+use std::time::{Duration, Instant};
+
+use caed_core::builder::Builder;
+use caed_core::decision::Decision;
+use caed_core::event::RevocationCause;
+use caed_core::position::{Incarnation, Offset, Partition, Position};
+use caed_core::publish::{self, SnapshotReader};
+use caed_tests::random::Random;
+use caed_tests::world::{Event, Issuer, Millis, Request, Speaks, Text, What, World};
+use caed_tests::{border, generate, plan};
+use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
+
+const REQUESTS: usize = 50;
+
+fn config() -> ProptestConfig {
+    let file = FileFailurePersistence::Direct("cases/regressions/join.txt");
+    ProptestConfig { cases: 3000, failure_persistence: Some(Box::new(file)), ..Default::default() }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    /// The seed draws the world; `kept` leaves records out, so that proptest finds the few that
+    /// matter.
+    #[test]
+    fn order_copies_batches_and_placement_change_nothing(
+        seed: u64,
+        placement: [u64; 2],
+        kept in prop::collection::vec(prop::bool::weighted(0.95), 40),
+    ) {
+        let mut random = Random::new(seed);
+        let world = World { caught_up: true, ..generate::world(&mut random) };
+        let mut records = generate::records(&world, world.now, &mut random);
+        let mut kept = kept.into_iter();
+        records.retain(|_| kept.next().unwrap_or(true));
+        let events: Vec<Event> = records.iter().map(|record| record.event).collect();
+
+        let one = plan::play(&world, &plan::plainly(&records), placement[0]).snapshot;
+        let steps = plan::anyhow(&records, &mut random);
+        let other = plan::play(&world, &steps, placement[1]).snapshot;
+        for _ in 0..REQUESTS {
+            let request = generate::request(&world, &events, &mut random);
+            for later in [0, 1000, 60_000, world.horizon * 500] {
+                let now = world.now + later;
+                let decided = |snapshot| {
+                    Decision { generation: 0, ..border::ask(snapshot, &request, now) }
+                };
+                prop_assert_eq!(decided(&one), decided(&other), "{:#?}\n{:#?}", steps, request);
+            }
+        }
+    }
+}
+
+const NOW: Millis = 1_800_000_000_000;
+const TENANT: Text = "contoso";
+const ISSUER: Text = "https://any.example";
+const USERS: [Text; 2] = ["one", "the-other-of-the-two-users"];
+/// So many milliseconds before `NOW` the first two are revoked, and then every millisecond.
+const SPAN: Millis = 100_000_000;
+/// How many generations readers must have seen; a busy machine is given time for it.
+const SEEN: u64 = 1000;
+const TIME: Duration = Duration::from_secs(1);
+const TIME_MAX: Duration = Duration::from_secs(30);
+
+/// A publisher revokes two users always together, in one batch and at one instant. Whoever loads a
+/// snapshot sees both at the same instant, and exactly the one that the frontier promises.
+#[test]
+fn a_reader_never_sees_half_a_batch() {
+    let issuer = Issuer { name: ISSUER, tenants: Speaks::ForAll, issue_time_skew: 0 };
+    let world = World {
+        now: NOW,
+        horizon: 108_000,
+        skew: 300,
+        issuers: vec![issuer],
+        served: None,
+        caught_up: true,
+        anchors: Vec::new(),
+    };
+    let mut builder = Builder::new(Arc::new(border::rules(&world)), Incarnation([7; 16]), 7);
+    builder.caught_up();
+    let (mut publisher, reader) = publish::cell(builder.freeze());
+    let (done, seen) = (AtomicBool::new(false), AtomicU64::new(0));
+    let start = Instant::now();
+
+    thread::scope(|scope| {
+        let readers = [0, 1].map(|_| scope.spawn(|| read_until(&done, &seen, &reader)));
+        let enough = |elapsed| elapsed > TIME && seen.load(Ordering::Relaxed) > SEEN;
+        let (mut batch, mut next) = (0, Offset(0));
+        while !enough(start.elapsed())
+            && start.elapsed() < TIME_MAX
+            && !readers.iter().any(ScopedJoinHandle::is_finished)
+        {
+            for user in USERS {
+                let event = border::event(&revoked(user, instant(batch)));
+                let position = Position { partition: Partition(0), offset: next };
+                builder.apply(position, event.received, &event);
+                next = next.next();
+            }
+            publisher.publish(builder.freeze());
+            batch += 1;
+        }
+        done.store(true, Ordering::Relaxed);
+        for reader in readers {
+            reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        }
+        let seen = seen.load(Ordering::Relaxed);
+        assert!(seen > SEEN, "{seen} generations of {batch} are too few to tell");
+    });
+}
+
+/// Loads again and again, and counts the generations.
+fn read_until(done: &AtomicBool, seen: &AtomicU64, reader: &SnapshotReader) {
+    let requests = USERS.map(token_of);
+    let (mut newest, mut next) = (0, Offset(0));
+    while !done.load(Ordering::Relaxed) {
+        let snapshot = reader.load();
+        let frontier = snapshot.frontier().next_offset(Partition(0));
+        assert!(snapshot.generation() >= newest, "a generation went backwards");
+        assert!(frontier >= next, "a frontier went backwards");
+        assert!(frontier.0.is_multiple_of(2), "a batch was published in halves");
+        seen.fetch_add(u64::from(snapshot.generation() > newest), Ordering::Relaxed);
+        (newest, next) = (snapshot.generation(), frontier);
+
+        let last =
+            (frontier.0 > 0).then(|| border::millis(instant(Millis::from(frontier.0 / 2 - 1))));
+        for request in &requests {
+            let decision = border::ask(&snapshot, request, NOW);
+            let since = decision.findings.iter().next().and_then(|found| found.since);
+            assert_eq!(since, last, "{request:?} at {frontier:?}");
+        }
+    }
+}
+
+/// When the two of this batch were revoked.
+fn instant(batch: Millis) -> Millis {
+    NOW - SPAN + batch
+}
+
+fn revoked(user: Text, at: Millis) -> Event {
+    Event {
+        tenant: TENANT,
+        source: "entra",
+        id: "",
+        occurred: at,
+        received: at,
+        what: What::UserRevoked(user, RevocationCause::SessionsRevoked),
+    }
+}
+
+/// A live token from before the first batch.
+fn token_of(user: Text) -> Request {
+    Request {
+        issuer: Some(ISSUER),
+        tenant: Some(TENANT),
+        subject: Some(user),
+        issued_at: Some((NOW - SPAN) / 1000 - 100),
+        cp1: true,
+        ..Request::default()
+    }
+}

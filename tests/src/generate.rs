@@ -1,0 +1,329 @@
+//! Draws small worlds in which every border is met often.
+//!
+//! Few ids, used for users, sessions, clients and devices alike, so that nearly everything meets
+//! nearly everything. Few instants (the world's anchors), with a millisecond or a second more or
+//! less, so that ties and floors are common. Tokens are issued around the same instants.
+//!
+//! What is kept out on purpose: two spellings of a tenant's, source's or issuer's name; a client
+//! that is listed as incapable in one spelling of its GUID only; and one issuer that two configured
+//! ones could bind.
+
+use caed_core::event::{AccountState, Compliance, DeviceState, RevocationCause, RiskLevel};
+
+use crate::plan::FIVE_MINUTES;
+use crate::random::Random;
+use crate::world::{
+    Declaration, Event, Finer, Issuer, Millis, Record, Request, Seconds, Speaks, Text, What, World,
+};
+
+/// The two tenants of every world.
+pub const TENANTS: [Text; 2] = ["0b1c2d3e-aaaa-4bbb-8ccc-1234567890ab", "contoso"];
+/// The sources of events.
+pub const SOURCES: [Text; 3] = ["entra", "personnel", "endpoints"];
+/// Ids of every form; each line is one id in its spellings.
+pub const IDS: [&[Text]; 9] = [
+    &["6f1a0c5e-93b7-4d0f-a2de-0123456789ab", "6F1A0C5E-93B7-4D0F-A2DE-0123456789AB"],
+    &["sixteen-bytes-id"],
+    // The bytes of the id before, as a GUID.
+    &["73697874-6565-6e2d-6279-7465732d6964", "73697874-6565-6E2D-6279-7465732D6964"],
+    &["an-id-that-is-longer-than-sixteen-bytes@example.com"],
+    &["7"],
+    // Where no GUID is, the case counts.
+    &["6f1a0c5e-93b7-4d0f-a2de_0123456789ab"],
+    &["6F1A0C5E-93B7-4D0F-A2DE_0123456789AB"],
+    &["ab"],
+    &["AB"],
+];
+const NAMED_ISSUER: Text = "https://sts.example/one";
+const ANY_ISSUER: Text = "https://any.example";
+const TEMPLATE: Text = "https://login.example/{tenant}/v2.0";
+const IN_NAME: [Text; 2] = [
+    "https://login.example/0b1c2d3e-aaaa-4bbb-8ccc-1234567890ab/v2.0",
+    "https://login.example/contoso/v2.0",
+];
+const HOUR: Millis = 3_600_000;
+const X: [u8; 513] = [b'x'; 513];
+/// One byte too long.
+const TOO_LONG: Text = match str::from_utf8(&X) {
+    Ok(text) => text,
+    Err(_) => "",
+};
+
+/// Draws rules and a moment.
+pub fn world(random: &mut Random) -> World {
+    let now = 1_800_000_000_000 + random.within(0, 1_000_000_000);
+    let now = if random.chance(25) { now / 1000 * 1000 + random.pick(&[0, 999]) } else { now };
+    let horizon = random.pick(&[108_000, 108_000, 7200, 900]);
+    let skew = random.pick(&[300, 300, 60, 0]);
+    let mut issuer = |name, tenants| Issuer {
+        name,
+        tenants,
+        issue_time_skew: random.pick(&[0, 0, 0, 1, 5, 300]),
+    };
+    let mut issuers = vec![
+        issuer(NAMED_ISSUER, Speaks::For(vec![TENANTS[0]])),
+        issuer(ANY_ISSUER, Speaks::ForAll),
+        issuer(TEMPLATE, Speaks::InName),
+    ];
+    random.shuffle(&mut issuers);
+    if random.chance(10) {
+        issuers.pop();
+    }
+    let served = random.chance(15).then(|| vec![TENANTS[random.below(2)]]);
+    let caught_up = !random.chance(3);
+    let old = random.chance(35);
+    let anchors = (0..random.within(2, 5)).map(|_| draw_anchor(random, now, horizon * 1000, old));
+    let anchors = anchors.collect();
+    World { now, horizon, skew, issuers, served, caught_up, anchors }
+}
+
+/// The same world at another moment, where more happens.
+pub fn later(world: &World, now: Millis, random: &mut Random) -> World {
+    let mut later = World { now, ..world.clone() };
+    later.anchors.push(draw_anchor(random, now, world.horizon * 1000, false));
+    later.anchors.push(draw_anchor(random, now, world.horizon * 1000, false));
+    later
+}
+
+/// An instant around which things happen.
+fn draw_anchor(random: &mut Random, now: Millis, horizon: Millis, old: bool) -> Millis {
+    if old && random.chance(60) {
+        return now - horizon - FIVE_MINUTES - random.within(-2000, 3 * horizon);
+    }
+    now + match random.below(20) {
+        0..7 => random.within(-4000, 4000),
+        7..9 => random.within(0, 620_000),
+        9..12 => -random.within(55_000, 700_000),
+        12..16 => -random.within(0, horizon),
+        16..18 => -horizon + random.within(-3000, 3000),
+        _ => -horizon - FIVE_MINUTES - random.within(-2000, horizon),
+    }
+}
+
+/// Draws up to 40 records, none appended after `latest`.
+pub fn records(world: &World, latest: Millis, random: &mut Random) -> Vec<Record> {
+    let most = random.pick(&[2, 4, 8, 20, 40]);
+    (0..random.within(0, most)).map(|_| record(world, latest, random)).collect()
+}
+
+/// Draws a record, not appended after `latest`.
+pub fn record(world: &World, latest: Millis, random: &mut Random) -> Record {
+    let occurred = match random.below(100) {
+        // What a source means by this nobody knows; it is a time like any other.
+        0 => 0,
+        _ => {
+            random.pick(&world.anchors)
+                + random.pick(&[0, 0, 0, 0, 1, -1, 999, -999, 1000, -1000, 2000])
+        }
+    };
+    let late = match random.below(20) {
+        0..10 => random.pick(&[0, 1, 3, 2000]),
+        10..12 => random.within(0, 600_000),
+        12..14 => random.within(0, world.horizon * 1000 + HOUR),
+        14 => random.within(0, 3) * HOUR,
+        15 => -FIVE_MINUTES + random.within(-1, 1),
+        16 => -random.within(0, FIVE_MINUTES),
+        17 => -random.within(FIVE_MINUTES, 2 * FIVE_MINUTES),
+        _ => -random.within(0, 2000),
+    };
+    let received = (occurred + late).clamp(0, latest);
+    let wait = match random.below(10) {
+        0..6 => random.within(0, 50),
+        6..8 => random.within(0, 60_000),
+        8 => random.within(0, 10) * HOUR,
+        _ => random.within(0, 2 * world.horizon * 1000),
+    };
+    let event = Event {
+        tenant: TENANTS[usize::from(random.chance(25))],
+        source: random.pick(&SOURCES),
+        id: random.pick(&["", "1", "2", "3"]),
+        occurred,
+        received,
+        what: what(world, random),
+    };
+    Record { event, appended: (received + wait).min(latest) }
+}
+
+fn what(world: &World, random: &mut Random) -> What {
+    match random.below(32) {
+        0..5 => What::Account(
+            user(random),
+            random.pick(&[AccountState::Enabled, AccountState::Disabled, AccountState::Deleted]),
+        ),
+        5..7 => What::UserRevoked(
+            user(random),
+            random.pick(&[RevocationCause::PasswordChanged, RevocationCause::AssuranceLowered]),
+        ),
+        7..10 => What::Risk(user(random), level(random)),
+        10..21 => {
+            let for_one = random.chance(55);
+            What::Revoked(finer(random), for_one.then(|| user(random)))
+        }
+        21 if random.chance(60) => What::TenantRevoked,
+        21..26 => What::Device(
+            finer_id(random),
+            random.pick(&[DeviceState::Cleared, DeviceState::Disabled, DeviceState::Deleted]),
+        ),
+        26..29 => What::Compliance(
+            finer_id(random),
+            random.pick(&[Compliance::Compliant, Compliance::NotCompliant]),
+        ),
+        _ => {
+            let retired = random.chance(40).then(|| {
+                random.pick(&world.anchors) + random.pick(&[0, 0, 1, -1, 1000, -1000, HOUR])
+            });
+            What::Source(
+                random.pick(&SOURCES),
+                Declaration {
+                    declared: random.chance(50),
+                    emits_enabled: random.chance(70),
+                    emits_device_clear: random.chance(70),
+                    retired,
+                },
+            )
+        }
+    }
+}
+
+fn finer(random: &mut Random) -> Finer {
+    let issuer = random.pick(&[NAMED_ISSUER, ANY_ISSUER, IN_NAME[0], IN_NAME[1]]);
+    let id = finer_id(random);
+    match random.below(4) {
+        0 => Finer::Session(issuer, id),
+        1 => Finer::Token(issuer, id),
+        2 => Finer::Client(id),
+        _ => Finer::Device(id),
+    }
+}
+
+/// Draws a request. Events are given so that it asks about what happened.
+pub fn request(world: &World, events: &[Event], random: &mut Random) -> Request {
+    let tenant = usize::from(random.chance(25));
+    let named = if tenant == 0 { NAMED_ISSUER } else { ANY_ISSUER };
+    let issuer = match random.below(50) {
+        0 => "https://evil.example",
+        1 => TEMPLATE,
+        2 => IN_NAME[1 - tenant],
+        3..20 => IN_NAME[tenant],
+        20..30 => ANY_ISSUER,
+        _ => named,
+    };
+    let tenant = if random.chance(1) { "fabrikam" } else { TENANTS[tenant] };
+    let issue_time_skew = world.issuers.iter().find(|known| match known.name {
+        TEMPLATE => IN_NAME.contains(&issuer),
+        name => name == issuer,
+    });
+    let issue_time_skew = issue_time_skew.map_or(0, |issuer| issuer.issue_time_skew);
+    let issued_at = issued_at(world, events, issue_time_skew, random);
+    let now = world.now.div_euclid(1000);
+    let base = issued_at.unwrap_or(now);
+    let around = i128::from(i64::MIN) + 1_000_000..=i128::from(i64::MAX) - 1_000_000;
+    let base = if around.contains(&base) { base } else { now };
+    let expires = match random.below(50) {
+        0..25 => None,
+        25 => Some(now - world.skew + random.within(-1, 1)),
+        26 => Some(base + random.within(-1, 1)),
+        27 => Some(random.pick(&[i64::MIN, i64::MAX]).into()),
+        _ => Some(base.max(now) + random.within(1, 90_000)),
+    };
+    let not_before = match random.below(50) {
+        0..40 => None,
+        40 => Some(now + world.skew + random.within(0, 2)),
+        41 => Some(random.pick(&[i64::MIN, 0]).into()),
+        _ => Some(base.min(now)),
+    };
+    let optional = |random: &mut Random| random.chance(70).then(|| finer_id(random));
+    let mut request = Request {
+        issuer: Some(issuer),
+        tenant: Some(tenant),
+        subject: Some(user(random)),
+        issued_at,
+        expires,
+        not_before,
+        session: optional(random),
+        token: optional(random),
+        client: optional(random),
+        device: optional(random),
+        cp1: random.chance(80),
+        risk_threshold: level(random),
+        device_compliance: random.chance(50),
+        incapable_clients: match random.below(20) {
+            0 | 1 => IDS[random.below(3)].to_vec(),
+            2 => IDS[..2].concat(),
+            _ => Vec::new(),
+        },
+    };
+    if random.chance(2) {
+        spoil(&mut request, random);
+    }
+    request
+}
+
+fn issued_at(
+    world: &World,
+    events: &[Event],
+    issue_time_skew: Seconds,
+    random: &mut Random,
+) -> Option<Seconds> {
+    let now = world.now.div_euclid(1000);
+    let drawn = match random.below(100) {
+        0 => return None,
+        1 => return Some(random.pick(&[i64::MIN, -1, 0, i64::MAX]).into()),
+        2..4 => now + world.skew + random.within(-1, 2),
+        4..9 => now - world.horizon + random.within(-1, 3),
+        9..24 => now - 60 - world.skew - issue_time_skew + random.within(-1, 1),
+        24..36 => now - random.within(0, 120),
+        36..40 => now - random.within(0, world.horizon),
+        _ => {
+            let at = if events.is_empty() {
+                random.pick(&world.anchors)
+            } else {
+                let event = random.pick(events);
+                random.pick(&[event.occurred, event.occurred, event.received])
+            };
+            at.div_euclid(1000) - issue_time_skew + random.pick(&[-1, 0, 0, 0, 1, 1, 2, 3])
+        }
+    };
+    // Most tokens live: what an old event was about is mostly asked with a token that still counts.
+    let dead = drawn + world.horizon <= now || drawn > now + world.skew;
+    if dead && !random.chance(5) {
+        let oldest = random.pick(&[5, 700, 90_000]).min(world.horizon - 1);
+        return Some(now - random.within(0, oldest));
+    }
+    Some(drawn)
+}
+
+/// Takes a claim away or makes it one that can't be.
+fn spoil(request: &mut Request, random: &mut Random) {
+    let bad = random.pick(&[None, Some(""), Some("a\nb"), Some("\u{85}"), Some(TOO_LONG)]);
+    let claim = match random.below(7) {
+        0 => &mut request.issuer,
+        1 => &mut request.tenant,
+        2 => &mut request.subject,
+        3 => &mut request.session,
+        4 => &mut request.token,
+        5 => &mut request.client,
+        _ => &mut request.device,
+    };
+    *claim = bad;
+}
+
+fn user(random: &mut Random) -> Text {
+    id(random, 4)
+}
+
+/// A session, token, client or device.
+fn finer_id(random: &mut Random) -> Text {
+    id(random, 3)
+}
+
+/// Mostly one of the first few ids.
+fn id(random: &mut Random, few: usize) -> Text {
+    let among = if random.chance(80) { few } else { IDS.len() };
+    let spellings = IDS[random.below(among)];
+    random.pick(spellings)
+}
+
+fn level(random: &mut Random) -> RiskLevel {
+    random.pick(&[RiskLevel::Low, RiskLevel::Medium, RiskLevel::High])
+}

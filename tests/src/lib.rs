@@ -1,0 +1,23 @@
+//! What the tests of all of caed share: a naive [`oracle`] of the decision, small [`world`]s in
+//! plain data, a seeded generator of them ([`generate`]), and the way from there into core
+//! ([`border`], [`plan`]).
+//!
+//! The oracle was written from `engine/SEMANTICS.md` alone and shares no code with the engine but
+//! the names at its border (reasons, scopes, answers). Where the two differ, one of them has a bug,
+//! and the text says which.
+//!
+//! Deliberately absent: anything fast.
+
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    reason = "test support stops where something is not as it was drawn"
+)]
+
+pub mod border;
+pub mod generate;
+pub mod oracle;
+pub mod plan;
+pub mod random;
+pub mod world;

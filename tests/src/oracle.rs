@@ -1,0 +1,472 @@
+//! What the answer must be: `engine/SEMANTICS.md`, rule by rule, over a plain list of events.
+//!
+//! Every question scans the whole list. There is no state to keep, so there is nothing to keep
+//! wrongly: order and copies can't matter (E1), and nothing is ever forgotten (E17 says that
+//! forgetting changes no decision; comparing with an engine that forgets proves it).
+//!
+//! Readings, where the text could be read in two ways, are marked `Reading:`.
+
+use caed_core::decision::{Answer, Reason, Refusal, ScopeName, Verdict};
+use caed_core::event::{AccountState, Compliance, DeviceState, RiskLevel};
+use caed_core::limits::RETRY_AFTER_NOT_READY_S;
+use caed_core::time::UnixSeconds;
+
+use crate::border;
+use crate::world::{
+    Declaration, Event, Finer, Issuer, Millis, Request, Seconds, Speaks, Text, What, World,
+};
+
+/// The answer that the text asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The primary reason.
+    pub primary: Option<Reason>,
+    /// Every reason with its own answer, in the order of [`Reason`].
+    pub findings: Vec<Finding>,
+    /// The HTTP status.
+    pub http_status: u16,
+    /// Seconds to wait.
+    pub retry_after_s: Option<u32>,
+    /// The challenge's `nbf`.
+    pub not_before: Option<UnixSeconds>,
+}
+
+/// One reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The reason.
+    pub reason: Reason,
+    /// Whose cutoff, for `revoked`.
+    pub scope: Option<ScopeName>,
+    /// The answer to this reason alone.
+    pub answer: Answer,
+}
+
+/// A token that passed D1 and D2, with the issuer that D2 found.
+struct Token<'a> {
+    world: &'a World,
+    request: &'a Request,
+    issuer: Text,
+    tenant: Text,
+    subject: Text,
+    issued_at: Seconds,
+    /// Terms: `iat` plus the issuer's `issue_time_skew`.
+    issued: Seconds,
+}
+
+/// A cutoff that applies to a token.
+struct Cutoff {
+    scope: ScopeName,
+    at: Millis,
+    /// The token is revoked by its id, whatever its `iat`.
+    by_id: bool,
+}
+
+/// Answers a request from the whole list of events.
+pub fn expected(world: &World, events: &[Event], request: &Request) -> Expected {
+    let token = match alive(world, request) {
+        Ok(token) => token,
+        Err((reason, refusal)) => return alone(reason, refusal),
+    };
+    if !world.caught_up {
+        // F3.
+        return alone(
+            Reason::NotReady,
+            Refusal::Unavailable { retry_after_s: RETRY_AFTER_NOT_READY_S },
+        );
+    }
+    let events: Vec<&Event> = events.iter().filter(|event| event.tenant == token.tenant).collect();
+    let found = [
+        token.revoked(&events),
+        token.account(&events),
+        token.risk(&events),
+        token.device(&events),
+    ];
+    combine(found.into_iter().flatten().collect())
+}
+
+/// D1 and D2.
+fn alive<'a>(world: &'a World, request: &'a Request) -> Result<Token<'a>, (Reason, Refusal)> {
+    let dead = |reason| (reason, Refusal::InvalidToken);
+    let (now, skew) = (world.now, world.skew * 1000);
+    let ids = [request.issuer, request.tenant, request.subject];
+    let more = [request.session, request.token, request.client, request.device];
+    let backwards = |expires| request.issued_at.is_some_and(|issued_at| expires <= issued_at);
+    let (Some(issuer), Some(tenant), Some(subject)) =
+        (request.issuer, request.tenant, request.subject)
+    else {
+        return Err(dead(Reason::Malformed));
+    };
+    if ids.into_iter().chain(more).flatten().any(|id| !is_id(id))
+        || request.expires.is_some_and(backwards)
+    {
+        return Err(dead(Reason::Malformed));
+    }
+    let issued_at = request.issued_at.ok_or(dead(Reason::IssueTimeMissing))?;
+    if now >= (issued_at + world.horizon) * 1000 {
+        return Err(dead(Reason::BeyondHorizon));
+    }
+    if request.expires.is_some_and(|expires| now >= expires * 1000 + skew) {
+        return Err(dead(Reason::Expired));
+    }
+    if issued_at * 1000 > now + skew
+        || request.not_before.is_some_and(|not_before| not_before * 1000 > now + skew)
+    {
+        return Err(dead(Reason::NotYetValid));
+    }
+    let forbidden = |reason| (reason, Refusal::Forbidden);
+    let bound = world.issuers.iter().find(|known| speaks(known, issuer, tenant));
+    let bound = bound.ok_or(forbidden(Reason::UnknownIssuer))?;
+    if world.served.as_ref().is_some_and(|served| !served.contains(&tenant)) {
+        return Err(forbidden(Reason::TenantNotServed));
+    }
+    Ok(Token {
+        world,
+        request,
+        issuer,
+        tenant,
+        subject,
+        issued_at,
+        issued: issued_at + bound.issue_time_skew,
+    })
+}
+
+/// D2: whether this configured issuer is the token's, and bound to its tenant.
+fn speaks(known: &Issuer, issuer: Text, tenant: Text) -> bool {
+    match &known.tenants {
+        Speaks::For(tenants) => known.name == issuer && tenants.contains(&tenant),
+        Speaks::ForAll => known.name == issuer,
+        Speaks::InName => known.name.replace("{tenant}", tenant) == issuer,
+    }
+}
+
+impl Token<'_> {
+    /// D3: `revoked`.
+    fn revoked(&self, events: &[&Event]) -> Option<Finding> {
+        let mut highest: Option<(Seconds, ScopeName)> = None;
+        for event in events {
+            let Some(cutoff) = self.cutoff(event) else { continue };
+            let mut second = floor(cutoff.at) + 1;
+            if cutoff.by_id {
+                // D3: at least the second after its own iat.
+                second = second.max(self.issued_at + 1);
+            } else if self.issued > floor(cutoff.at) {
+                continue;
+            }
+            // E12, D3: the highest second; of equal ones the first scope in the order of D3.
+            if highest.is_none_or(|(best, scope)| {
+                second > best || (second == best && order(cutoff.scope) < order(scope))
+            }) {
+                highest = Some((second, cutoff.scope));
+            }
+        }
+        highest.map(|(second, scope)| Finding {
+            reason: Reason::Revoked,
+            scope: Some(scope),
+            answer: self.answer_to_cutoff(second),
+        })
+    }
+
+    /// The cutoff other than risk that this event sets, where it applies to the token.
+    fn cutoff(&self, event: &Event) -> Option<Cutoff> {
+        let whole = |scope| Some(Cutoff { scope, at: cutoff_time(event), by_id: false });
+        match event.what {
+            // E2; E3: enabled takes no cutoff back and sets none.
+            What::Account(user, AccountState::Disabled | AccountState::Deleted)
+            // E4.
+            | What::UserRevoked(user, _) if same(user, self.subject) => whole(ScopeName::User),
+            // E6.
+            What::TenantRevoked => whole(ScopeName::Tenant),
+            // E8.
+            What::Device(device, DeviceState::Disabled | DeviceState::Deleted)
+                if self.request.device.is_some_and(|own| same(own, device)) =>
+            {
+                whole(ScopeName::Device)
+            }
+            What::Revoked(finer, user) => {
+                let (scope, user_scope, carries) = self.carries(finer);
+                let token = matches!(finer, Finer::Token(..));
+                let (scope, applies) = match user {
+                    // E6: an event for no user in particular reaches what carries the id …
+                    None => (scope, carries == Some(true)),
+                    // E7: … one for a user also what carries no id of that kind.
+                    // Reading: whatever the issuer of the token that carries none.
+                    Some(user) => (user_scope, same(user, self.subject) && carries != Some(false)),
+                };
+                // E6, E7: a token by its id is revoked whatever its iat.
+                let by_id = token && carries == Some(true);
+                applies.then_some(Cutoff { scope, at: cutoff_time(event), by_id })
+            }
+            _ => None,
+        }
+    }
+
+    /// The two scopes of something finer, and whether the token carries its id: `None` where it
+    /// carries no id of that kind.
+    fn carries(&self, finer: Finer) -> (ScopeName, ScopeName, Option<bool>) {
+        let Request { session, token, client, device, .. } = *self.request;
+        match finer {
+            // E7: sessions and tokens are numbered by their issuer.
+            Finer::Session(issuer, id) => (
+                ScopeName::Session,
+                ScopeName::UserSession,
+                session.map(|own| issuer == self.issuer && same(own, id)),
+            ),
+            Finer::Token(issuer, id) => (
+                ScopeName::Token,
+                ScopeName::UserToken,
+                token.map(|own| issuer == self.issuer && same(own, id)),
+            ),
+            Finer::Client(id) => {
+                (ScopeName::Client, ScopeName::UserClient, client.map(|own| same(own, id)))
+            }
+            Finer::Device(id) => {
+                (ScopeName::Device, ScopeName::UserDevice, device.map(|own| same(own, id)))
+            }
+        }
+    }
+
+    /// D3: `risk`.
+    fn risk(&self, events: &[&Event]) -> Option<Finding> {
+        let counts = |event: &&&Event| {
+            // E5: those at or above the threshold.
+            matches!(event.what, What::Risk(user, level) if same(user, self.subject)
+                && level_rank(level) >= level_rank(self.request.risk_threshold))
+        };
+        let floors = events.iter().filter(counts).map(|event| floor(cutoff_time(event)));
+        let highest = floors.filter(|&floor| self.issued <= floor).max()?;
+        let answer = self.answer_to_cutoff(highest + 1);
+        Some(Finding { reason: Reason::Risk, scope: None, answer })
+    }
+
+    /// D4: `account`.
+    fn account(&self, events: &[&Event]) -> Option<Finding> {
+        let offer = |event: &Event| match event.what {
+            What::Account(user, state) if same(user, self.subject) => Some(match state {
+                AccountState::Enabled => 0,
+                AccountState::Disabled => 1,
+                AccountState::Deleted => 2,
+            }),
+            _ => None,
+        };
+        let times = restricting(events, offer, |declared| declared.emits_enabled);
+        self.found_by_registers(Reason::Account, &times)
+    }
+
+    /// D4: `device`.
+    fn device(&self, events: &[&Event]) -> Option<Finding> {
+        let device = self.request.device?;
+        let state = |event: &Event| match event.what {
+            What::Device(named, state) if same(named, device) => Some(match state {
+                DeviceState::Cleared => 0,
+                DeviceState::Disabled => 1,
+                DeviceState::Deleted => 2,
+            }),
+            _ => None,
+        };
+        let compliance = |event: &Event| match event.what {
+            What::Compliance(named, compliance) if same(named, device) => Some(match compliance {
+                Compliance::Compliant => 0,
+                Compliance::NotCompliant => 1,
+            }),
+            // E8: cleared goes into both registers.
+            What::Device(named, DeviceState::Cleared) if same(named, device) => Some(0),
+            _ => None,
+        };
+        let clears = |declared: Declaration| declared.emits_device_clear;
+        let mut times = restricting(events, state, clears);
+        // Reading: "else" means that compliance speaks only where no device state does.
+        if times.is_empty() && self.request.device_compliance {
+            times = restricting(events, compliance, clears);
+        }
+        self.found_by_registers(Reason::Device, &times)
+    }
+
+    /// D9, first row and third.
+    fn answer_to_cutoff(&self, second: Seconds) -> Answer {
+        let wait = second - floor(self.world.now);
+        let ahead = wait > 2;
+        let young = self.world.now < (self.issued + 60 + self.world.skew) * 1000;
+        // Reading: "always" means that the third row outweighs the first.
+        match (self.is_capable(), ahead) {
+            (false, true) => Answer::Deny(Refusal::Forbidden),
+            (false, false) => Answer::Deny(Refusal::InvalidToken),
+            (true, true) if young => Answer::Deny(Refusal::Unavailable {
+                retry_after_s: u32::try_from(wait).expect("a wait of minutes"),
+            }),
+            (true, _) => Answer::Challenge { not_before: instant(second) },
+        }
+    }
+
+    /// D9, second row and third. `times` are those of the restricting registers.
+    fn found_by_registers(&self, reason: Reason, times: &[Millis]) -> Option<Finding> {
+        let latest = floor(*times.iter().max()?);
+        let issued_after_any = times.iter().any(|&time| self.issued > floor(time));
+        let answer = if !self.is_capable() || issued_after_any {
+            Answer::Deny(Refusal::Forbidden)
+        } else {
+            Answer::Challenge { not_before: instant(latest + 1) }
+        };
+        Some(Finding { reason, scope: None, answer })
+    }
+
+    /// Terms: capable.
+    fn is_capable(&self) -> bool {
+        let listed = |client| self.request.incapable_clients.iter().any(|&id| same(id, client));
+        self.request.cp1 && !self.request.client.is_some_and(listed)
+    }
+}
+
+/// The times of all registers that count and restrict (E13): one register per source, with the
+/// value that `offer` finds in its events, greater meaning more restrictive and 0 harmless.
+fn restricting(
+    events: &[&Event],
+    offer: impl Fn(&Event) -> Option<u8>,
+    emits_the_opposite: impl Fn(Declaration) -> bool,
+) -> Vec<Millis> {
+    let mut sources: Vec<Text> = events.iter().map(|event| event.source).collect();
+    sources.sort_unstable();
+    sources.dedup();
+    let mut times = Vec::new();
+    for source in sources {
+        let own = events.iter().filter(|event| event.source == source);
+        // E13: the newest; E15: of one time, the more restrictive.
+        let newest = own.filter_map(|event| Some((register_time(event), offer(event)?))).max();
+        let Some((time, value)) = newest else { continue };
+        let counts = declaration(events, source).is_none_or(|declared| {
+            emits_the_opposite(declared) && declared.retired.is_none_or(|retired| time > retired)
+        });
+        if counts && value > 0 {
+            times.push(time);
+        }
+    }
+    times
+}
+
+/// E13: the newest declaration of a source in this tenant, whoever made it; E15: of one time, the
+/// one with the greater hash.
+/// Reading: a declaration's time is a register's time.
+fn declaration(events: &[&Event], source: Text) -> Option<Declaration> {
+    let of_source = events.iter().filter_map(|event| match event.what {
+        What::Source(named, declaration) if named == source => Some((*event, declaration)),
+        _ => None,
+    });
+    let mut newest: Option<(&Event, Declaration)> = None;
+    for (event, declaration) in of_source {
+        let newer = newest.is_none_or(|(best, _)| {
+            let (time, best_time) = (register_time(event), register_time(best));
+            time > best_time
+                || (time == best_time
+                    && border::event(event).record_key() > border::event(best).record_key())
+        });
+        if newer {
+            newest = Some((event, declaration));
+        }
+    }
+    newest.map(|(_, declaration)| declaration)
+}
+
+/// D9: one answer of several.
+fn combine(findings: Vec<Finding>) -> Expected {
+    let refusals: Vec<Refusal> = findings
+        .iter()
+        .filter_map(|finding| match finding.answer {
+            Answer::Deny(refusal) => Some(refusal),
+            Answer::Challenge { .. } => None,
+        })
+        .collect();
+    let longest_wait = refusals.iter().filter_map(|refusal| match refusal {
+        Refusal::Unavailable { retry_after_s } => Some(*retry_after_s),
+        _ => None,
+    });
+    let nbf = findings.iter().filter_map(|finding| match finding.answer {
+        Answer::Challenge { not_before } => Some(not_before),
+        Answer::Deny(_) => None,
+    });
+    let (verdict, http_status, retry_after_s, not_before) = if findings.is_empty() {
+        (Verdict::Allow, 200, None, None)
+    } else if refusals.is_empty() {
+        (Verdict::Challenge, 401, None, nbf.max())
+    } else if refusals.contains(&Refusal::Forbidden) {
+        (Verdict::Deny, 403, None, None)
+    } else if let Some(wait) = longest_wait.max() {
+        (Verdict::Deny, 503, Some(wait), None)
+    } else {
+        (Verdict::Deny, 401, None, None)
+    };
+    // Findings stand in the order revoked, account, risk, device.
+    let primary = findings.iter().find(|finding| match finding.answer {
+        Answer::Challenge { .. } => verdict == Verdict::Challenge,
+        Answer::Deny(_) => verdict == Verdict::Deny,
+    });
+    let primary = primary.map(|finding| finding.reason);
+    Expected { verdict, primary, findings, http_status, retry_after_s, not_before }
+}
+
+/// A refusal that ends the evaluation.
+fn alone(reason: Reason, refusal: Refusal) -> Expected {
+    combine(vec![Finding { reason, scope: None, answer: Answer::Deny(refusal) }])
+}
+
+/// E14: the event time, unless it lies more than 5 min after receipt.
+fn cutoff_time(event: &Event) -> Millis {
+    if event.occurred > event.received + 5 * 60 * 1000 { event.received } else { event.occurred }
+}
+
+/// E14: the earlier of event time and receipt.
+fn register_time(event: &Event) -> Millis {
+    event.occurred.min(event.received)
+}
+
+/// The whole second that an instant lies in.
+fn floor(at: Millis) -> Seconds {
+    at.div_euclid(1000)
+}
+
+fn instant(second: Seconds) -> UnixSeconds {
+    UnixSeconds::from_seconds(i64::try_from(second).expect("a second that a clock can show"))
+}
+
+/// T4: whether a text is an identifier.
+fn is_id(id: Text) -> bool {
+    (1..=512).contains(&id.len()) && !id.chars().any(char::is_control)
+}
+
+/// T4: exactly equal, or the same GUID in another case.
+fn same(one: Text, other: Text) -> bool {
+    one == other || (is_guid(one) && is_guid(other) && one.eq_ignore_ascii_case(other))
+}
+
+fn is_guid(id: Text) -> bool {
+    id.len() == 36
+        && id.char_indices().all(|(at, char)| match at {
+            8 | 13 | 18 | 23 => char == '-',
+            _ => char.is_ascii_hexdigit(),
+        })
+}
+
+/// D3: the order among equal seconds.
+fn order(scope: ScopeName) -> usize {
+    match scope {
+        ScopeName::Tenant => 0,
+        ScopeName::User => 1,
+        ScopeName::Session => 2,
+        ScopeName::Token => 3,
+        ScopeName::Client => 4,
+        ScopeName::Device => 5,
+        ScopeName::UserSession => 6,
+        ScopeName::UserToken => 7,
+        ScopeName::UserClient => 8,
+        ScopeName::UserDevice => 9,
+    }
+}
+
+fn level_rank(level: RiskLevel) -> u8 {
+    match level {
+        RiskLevel::Low => 1,
+        RiskLevel::Medium => 2,
+        RiskLevel::High => 3,
+    }
+}
