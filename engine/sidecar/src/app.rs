@@ -1,0 +1,307 @@
+//! A running sidecar: everything wired together, and its orderly end.
+//!
+//! ```text
+//! sink ─► log ─► source ─► applier ─► snapshot ─► pdp ─► surfaces
+//! ```
+//!
+//! Every task is in one [`JoinSet`] and ends on shutdown. If one of them fails, the process ends: a
+//! sidecar whose applier is gone would go on answering from what it knew.
+//!
+//! # The end
+//!
+//! 1. Health turns to `NOT_SERVING`, so that balancers send no more.
+//! 2. The listeners close; calls in progress are finished, for at most [`GRACE`].
+//! 3. The applier stops, the log is sealed, and the process ends.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use caed_core::builder::Builder;
+use caed_core::ingest::Ingest;
+use caed_core::position::{Frontier, Incarnation};
+use caed_core::publish;
+use caed_core::time::Clock;
+use caed_streams::applier::Applier;
+use caed_streams::embedded::{self, Embedded, LOG_NAME};
+use caed_streams::log::{self, FolderDisk, Identity, Log, LogReader, Options, Repair};
+use caed_surfaces::native::{self, Health, Parts};
+use caed_surfaces::pdp::Pdp;
+use caed_surfaces::{admin, metrics};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::service::Routes;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+
+use crate::config::{Config, Listen};
+use crate::listen;
+
+/// How long calls in progress may take to finish once the end has begun. Gateways give up sooner.
+pub const GRACE: Duration = Duration::from_secs(5);
+
+/// A sidecar that serves.
+pub struct App {
+    /// Where gRPC is served, if over TCP; the port that was given where 0 was asked for.
+    pub grpc: Option<SocketAddr>,
+    /// Where probes and metrics are served.
+    pub admin: Option<SocketAddr>,
+    /// A Unix socket to remove at the end.
+    socket: Option<PathBuf>,
+    pdp: Pdp,
+    frontier: watch::Receiver<Frontier>,
+    health: Health,
+    stop: watch::Sender<Stage>,
+    tasks: JoinSet<anyhow::Result<()>>,
+    log_thread: std::thread::JoinHandle<()>,
+}
+
+/// How far the end has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    /// Serving.
+    Running,
+    /// No new calls.
+    Draining,
+    /// Nothing any more.
+    Stopped,
+}
+
+/// Sockets that are bound.
+struct Bound {
+    grpc: Option<TcpListener>,
+    socket: Option<UnixListener>,
+    admin: Option<TcpListener>,
+}
+
+impl App {
+    /// Opens the log, binds every listener, and starts to serve.
+    pub async fn start(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
+        let bound = bind(&config.listen).await?;
+        let log = open_log(&config)?;
+        let log_reader = log.reader.clone();
+        let rules = Arc::new(config.rules);
+        let incarnation = log_reader.identity().incarnation;
+        let mut builder = Builder::new(rules, incarnation, random_seed()?);
+        let (publisher, reader) = publish::cell(builder.freeze());
+        let (applied, frontier) = watch::channel(Frontier::empty(incarnation));
+        let ingest = Arc::new(Ingest::default());
+        let Embedded { sink, source, thread } =
+            embedded::start(log, Arc::clone(&clock), frontier.clone(), reader.clone())?;
+        let (stop, stage) = watch::channel(Stage::Running);
+        let mut tasks = JoinSet::new();
+
+        let applier = Applier::new(
+            source,
+            builder,
+            publisher,
+            applied,
+            Arc::clone(&ingest),
+            Arc::clone(&clock),
+        );
+        let stopped = reached(stage.clone(), Stage::Stopped);
+        let runtime = tokio::runtime::Handle::current();
+        // A thread of its own: a large batch must not hold up those who answer requests.
+        tasks.spawn_blocking(move || {
+            runtime.block_on(applier.run(stopped)).context("the applier stopped")
+        });
+
+        let pdp = Pdp::new(reader.clone(), clock, config.profile);
+        let parts = parts(pdp.clone(), Arc::new(sink), Arc::clone(&ingest), log_reader);
+        let (routes, health) = native::routes(parts).await.context("building the services")?;
+        let draining = || reached(stage.clone(), Stage::Draining);
+        let grpc = bound.grpc.as_ref().map(TcpListener::local_addr).transpose()?;
+        if let Some(listener) = bound.grpc {
+            tasks.spawn(serve_tcp(routes.clone(), listener, draining()));
+        }
+        if let Some(listener) = bound.socket {
+            tasks.spawn(serve_unix(routes, listener, draining()));
+        }
+        let admin = bound.admin.as_ref().map(TcpListener::local_addr).transpose()?;
+        if let Some(listener) = bound.admin {
+            let router = admin::router(pdp.clone(), metrics::registry(pdp.clone(), ingest));
+            let served = axum::serve(listener, router).with_graceful_shutdown(draining());
+            tasks.spawn(async move { served.await.context("serving the admin listener") });
+        }
+        tasks.spawn(report_ready(pdp.clone(), frontier.clone(), health.clone(), draining()));
+        let socket = config.listen.grpc_socket;
+        tracing::info!(?grpc, ?socket, ?admin, log = %config.log_directory.display(), "serving");
+        Ok(Self { grpc, admin, socket, pdp, frontier, health, stop, tasks, log_thread: thread })
+    }
+
+    /// Returns once requests are decided.
+    pub async fn ready(&self) {
+        until_ready(&self.pdp, self.frontier.clone()).await;
+    }
+
+    /// Serves until `end` is ready or a task fails, then ends in order.
+    pub async fn run(mut self, end: impl Future<Output = ()>) -> anyhow::Result<()> {
+        tokio::pin!(end);
+        let outcome = loop {
+            tokio::select! {
+                () = &mut end => break Ok(()),
+                Some(joined) = self.tasks.join_next() => match flatten(joined) {
+                    Ok(()) => {}
+                    Err(error) => break Err(error),
+                },
+            }
+        };
+        self.end().await;
+        outcome
+    }
+
+    async fn end(mut self) {
+        tracing::info!("ending: no new calls are taken");
+        let _ = self.stop.send(Stage::Draining);
+        self.health.set(false).await;
+        // The applier goes on meanwhile: a publisher may be waiting to see its event applied.
+        let drained = timeout(GRACE, async {
+            while self.tasks.len() > 1 {
+                self.tasks.join_next().await;
+            }
+        });
+        if drained.await.is_err() {
+            tracing::warn!(
+                grace_s = GRACE.as_secs(),
+                "calls were still in progress and are cut off"
+            );
+        }
+        let _ = self.stop.send(Stage::Stopped);
+        if timeout(GRACE, async { while self.tasks.join_next().await.is_some() {} }).await.is_err()
+        {
+            self.tasks.abort_all();
+            while self.tasks.join_next().await.is_some() {}
+        }
+        if let Some(path) = self.socket {
+            // Somebody may have removed it already.
+            let _ = std::fs::remove_file(path);
+        }
+        // The services are gone, and with them the last handle of the sink.
+        let joined = tokio::task::spawn_blocking(move || self.log_thread.join()).await;
+        if !matches!(joined, Ok(Ok(()))) {
+            tracing::error!("the thread of the embedded log panicked");
+        }
+        tracing::info!("ended");
+    }
+}
+
+/// Opens the embedded log, or creates it.
+pub(crate) fn open_log(config: &Config) -> anyhow::Result<Log> {
+    let directory = &config.log_directory;
+    let disk = FolderDisk::open(directory)
+        .with_context(|| format!("log.directory: {} can not be used", directory.display()))?;
+    let mut incarnation = [0; 16];
+    getrandom::fill(&mut incarnation).context("the operating system gives no random numbers")?;
+    let horizon = config.rules.horizon;
+    let identity = Identity { incarnation: Incarnation(incarnation), horizon };
+    let log =
+        log::open(Arc::new(disk), Options::new(identity)).context("opening the embedded log")?;
+    let found = log.reader.identity().horizon;
+    anyhow::ensure!(
+        found == horizon,
+        "tokens.horizon: the log in {} was created with a horizon of {} s, which never changes; the configuration says {} s. Set tokens.horizon to it, or begin a new log in another folder",
+        directory.display(),
+        found.as_secs(),
+        horizon.as_secs(),
+    );
+    if log.repair != Repair::default() {
+        tracing::warn!(
+            repair = ?log.repair,
+            "the end of the embedded log was repaired; nothing acknowledged was lost"
+        );
+    }
+    Ok(log)
+}
+
+/// A number that nobody outside can know.
+pub(crate) fn random_seed() -> anyhow::Result<u64> {
+    getrandom::u64().context("the operating system gives no random numbers")
+}
+
+async fn bind(listen: &Listen) -> Result<Bound, listen::ListenError> {
+    let grpc = match listen.grpc {
+        Some(address) => Some(listen::tcp("grpc", address).await?),
+        None => None,
+    };
+    let admin = match listen.admin {
+        Some(address) => Some(listen::tcp("admin", address).await?),
+        None => None,
+    };
+    let socket = match &listen.grpc_socket {
+        Some(path) => Some(listen::unix(path).await?),
+        None => None,
+    };
+    Ok(Bound { grpc, socket, admin })
+}
+
+fn parts(
+    pdp: Pdp,
+    sink: Arc<embedded::EmbeddedSink>,
+    ingest: Arc<Ingest>,
+    log: LogReader,
+) -> Parts {
+    let log_bytes = Arc::new(move || log.size_bytes());
+    Parts { pdp, sink, ingest, log_bytes, log_name: LOG_NAME.into() }
+}
+
+async fn serve_tcp(
+    routes: Routes,
+    listener: TcpListener,
+    end: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    // Answers are small: waiting to fill a packet would cost more than it saves.
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let server = Server::builder().add_routes(routes);
+    server.serve_with_incoming_shutdown(incoming, end).await.context("serving gRPC over TCP")
+}
+
+async fn serve_unix(
+    routes: Routes,
+    listener: UnixListener,
+    end: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let incoming = UnixListenerStream::new(listener);
+    let server = Server::builder().add_routes(routes);
+    server.serve_with_incoming_shutdown(incoming, end).await.context("serving gRPC over a socket")
+}
+
+/// Says once that requests are decided.
+async fn report_ready(
+    pdp: Pdp,
+    frontier: watch::Receiver<Frontier>,
+    health: Health,
+    end: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    tokio::select! {
+        () = until_ready(&pdp, frontier) => {
+            health.set(true).await;
+            tracing::info!("ready");
+        }
+        () = end => {}
+    }
+    Ok(())
+}
+
+/// Ready once requests are decided. Frontiers are announced after their snapshot is published, so
+/// the first one that finds a snapshot ready is early enough.
+async fn until_ready(pdp: &Pdp, mut frontier: watch::Receiver<Frontier>) {
+    if frontier.wait_for(|_| pdp.is_ready()).await.is_err() {
+        // The applier has ended, and with it the process is about to.
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Ready once the end has come as far as `stage`.
+async fn reached(mut current: watch::Receiver<Stage>, stage: Stage) {
+    // A sender that is gone means that the app is gone.
+    let _ = current.wait_for(|current| *current >= stage).await;
+}
+
+fn flatten(joined: Result<anyhow::Result<()>, tokio::task::JoinError>) -> anyhow::Result<()> {
+    joined.context("a task panicked")?
+}

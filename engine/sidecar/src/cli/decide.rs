@@ -1,0 +1,116 @@
+//! `caed decide`.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use caed_proto::v1;
+use caed_proto::v1::access_evaluation_client::AccessEvaluationClient;
+use clap::Args;
+
+use super::private::Private;
+use super::{At, load, output};
+use crate::client;
+
+/// The token is given by flags, or as JSON.
+#[derive(Args)]
+pub(super) struct Decide {
+    /// The whole request as JSON, such as {"claims": {"iss": "…", "tid": "…", "sub": "…"}}; - reads
+    /// it from standard input.
+    #[arg(long, value_name = "JSON", conflicts_with_all = ["iss", "tid", "sub", "iat"])]
+    request: Option<String>,
+    /// `iss`: who issued the token.
+    #[arg(long)]
+    iss: Option<String>,
+    /// `tid`: the tenant.
+    #[arg(long)]
+    tid: Option<String>,
+    /// The subject's object id.
+    #[arg(long)]
+    sub: Option<String>,
+    /// `iat`: when it was issued, in seconds.
+    #[arg(long)]
+    iat: Option<i64>,
+    /// `exp`: when it expires, in seconds.
+    #[arg(long)]
+    exp: Option<i64>,
+    /// `nbf`: from when it is valid, in seconds.
+    #[arg(long)]
+    nbf: Option<i64>,
+    /// `sid`: the session.
+    #[arg(long)]
+    sid: Option<String>,
+    /// `jti` or `uti`: the token's own id.
+    #[arg(long)]
+    jti: Option<String>,
+    /// `azp` or `appid`: the client application.
+    #[arg(long)]
+    azp: Option<String>,
+    /// `deviceid`: the device.
+    #[arg(long)]
+    deviceid: Option<String>,
+    /// `xms_cc`: a capability of the client, such as cp1. May be repeated.
+    #[arg(long)]
+    xms_cc: Vec<String>,
+    /// Reads the log of this configuration instead of asking a sidecar. No sidecar may have it open.
+    #[arg(long, value_name = "FILE")]
+    from_log: Option<std::path::PathBuf>,
+    /// Prints the reply as JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    at: At,
+}
+
+impl Decide {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let request = self.request()?;
+        let private = match &self.from_log {
+            Some(config) => Some(Private::start(load(config)?).await?),
+            None => None,
+        };
+        let channel = match &private {
+            Some(private) => private.channel.clone(),
+            None => client::connect(&self.at.address()).await?,
+        };
+        let reply = AccessEvaluationClient::new(channel).evaluate(request).await?.into_inner();
+        if let Some(private) = private {
+            private.end().await?;
+        }
+        if self.json {
+            output::json(&reply)?;
+        } else {
+            output::decision(&reply).iter().for_each(output::line);
+        }
+        Ok(match reply.verdict() {
+            v1::Verdict::Allow => ExitCode::SUCCESS,
+            v1::Verdict::Challenge => ExitCode::from(3),
+            v1::Verdict::Deny | v1::Verdict::Unspecified => ExitCode::from(4),
+        })
+    }
+
+    fn request(&self) -> anyhow::Result<v1::EvaluateRequest> {
+        if let Some(text) = &self.request {
+            let text = match text.as_str() {
+                "-" => {
+                    std::io::read_to_string(std::io::stdin()).context("reading standard input")?
+                }
+                text => text.to_owned(),
+            };
+            return serde_json::from_str(&text).context("--request is no EvaluateRequest");
+        }
+        let claims = v1::TokenClaims {
+            iss: self.iss.clone(),
+            tid: self.tid.clone(),
+            sub: self.sub.clone(),
+            iat: self.iat,
+            exp: self.exp,
+            nbf: self.nbf,
+            sid: self.sid.clone(),
+            jti: self.jti.clone(),
+            azp: self.azp.clone(),
+            deviceid: self.deviceid.clone(),
+            xms_cc: self.xms_cc.clone(),
+        };
+        Ok(v1::EvaluateRequest { token: Some(v1::evaluate_request::Token::Claims(claims)) })
+    }
+}

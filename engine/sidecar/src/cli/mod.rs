@@ -1,0 +1,111 @@
+//! The command line.
+//!
+//! Answers go to standard output, everything else to standard error. Exit codes: 0 success (for
+//! `decide`: ALLOW), 1 failure, 2 wrong usage, 3 CHALLENGE, 4 DENY.
+
+mod check_config;
+mod decide;
+mod demo;
+mod output;
+mod private;
+mod publish;
+mod serve;
+mod status;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+
+use crate::client::DEFAULT_ADDRESS;
+use crate::config::Config;
+
+/// Continuous access evaluation: a sidecar that decides, within microseconds, whether an access
+/// token may still be used.
+#[derive(Parser)]
+#[command(name = "caed", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs the sidecar.
+    Serve(ConfigFile),
+    /// Checks a configuration and reports every fault with its line.
+    CheckConfig(ConfigFile),
+    /// Publishes events: JSON lines, or one from flags.
+    Publish(publish::Publish),
+    /// Decides one request, by a running sidecar or straight from a log.
+    Decide(decide::Decide),
+    /// Shows how a running sidecar is.
+    Status(status::Status),
+    /// Tells a story of revocations in a sidecar of its own, and checks every answer.
+    Demo,
+}
+
+/// Which configuration.
+#[derive(Args)]
+struct ConfigFile {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+/// Which running sidecar.
+#[derive(Args)]
+struct At {
+    /// The sidecar: HOST:PORT, or unix:PATH. [default: $`CAED_AT`, else 127.0.0.1:7431]
+    #[arg(long = "at", value_name = "ADDRESS", global = true)]
+    address: Option<String>,
+}
+
+/// Runs the program.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = match cli.command {
+        Command::Serve(file) => file.load().and_then(serve::run),
+        Command::CheckConfig(file) => check_config::run(&file),
+        Command::Publish(publish) => block_on(publish.run()),
+        Command::Decide(decide) => block_on(decide.run()),
+        Command::Status(status) => block_on(status.run()),
+        Command::Demo => block_on(demo::run()),
+    };
+    outcome.unwrap_or_else(|error| {
+        output::error(&error);
+        ExitCode::FAILURE
+    })
+}
+
+/// Runs a command that talks to a sidecar.
+fn block_on(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.context("starting the runtime")?.block_on(command)
+}
+
+impl ConfigFile {
+    fn load(&self) -> anyhow::Result<Config> {
+        load(&self.config)
+    }
+}
+
+impl At {
+    /// The address that was given.
+    fn address(&self) -> String {
+        let from_environment = || std::env::var("CAED_AT").ok();
+        self.address.clone().or_else(from_environment).unwrap_or_else(|| DEFAULT_ADDRESS.to_owned())
+    }
+}
+
+/// Reads and parses a configuration, with the environment over it.
+fn load(path: &Path) -> anyhow::Result<Config> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("the configuration {} can not be read", path.display()))?;
+    // `CAED_AT` is for the commands that talk to a sidecar, and no key.
+    let environment: BTreeMap<_, _> =
+        std::env::vars().filter(|(name, _)| name != "CAED_AT").collect();
+    Config::parse(&text, &environment).with_context(|| path.display().to_string())
+}

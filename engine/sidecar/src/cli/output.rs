@@ -1,0 +1,82 @@
+//! What the commands print. The only place that writes to standard output and error.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "printing is what commands do")]
+
+use caed_proto::v1;
+use serde::Serialize;
+
+/// Prints a line of an answer.
+pub(super) fn line(text: impl AsRef<str>) {
+    println!("{}", text.as_ref());
+}
+
+/// Prints something beside the answer.
+pub(super) fn note(text: impl AsRef<str>) {
+    eprintln!("{}", text.as_ref());
+}
+
+/// Prints why a command failed, with every cause.
+pub(super) fn error(error: &anyhow::Error) {
+    eprintln!("caed: {error:#}");
+}
+
+/// Prints a message as proto3 JSON.
+pub(super) fn json<M: Serialize>(message: &M) -> anyhow::Result<()> {
+    line(serde_json::to_string_pretty(message)?);
+    Ok(())
+}
+
+/// A name of an enum without its prefix, in lower case: `VERDICT_ALLOW` is `allow`.
+pub(super) fn word(name: &str, prefix: &str) -> String {
+    name.strip_prefix(prefix).unwrap_or(name).to_lowercase()
+}
+
+/// A decision for people, over several lines.
+pub(super) fn decision(reply: &v1::EvaluateReply) -> Vec<String> {
+    let verdict = reply.verdict().as_str_name().trim_start_matches("VERDICT_");
+    let mut lines = vec![format!("{verdict}  (HTTP {})", reply.http_status)];
+    for finding in &reply.findings {
+        let mut text = format!("  reason    {}", word(finding.reason().as_str_name(), "REASON_"));
+        if finding.scope() != v1::Scope::Unspecified {
+            text.push_str(" · scope ");
+            text.push_str(&word(finding.scope().as_str_name(), "SCOPE_"));
+        }
+        if finding.since_ms > 0 {
+            text.push_str(" · since ");
+            text.push_str(&finding.since_ms.to_string());
+            text.push_str(" ms");
+        }
+        lines.push(text);
+    }
+    if !reply.detail.is_empty() {
+        lines.push(format!("  detail    {}", reply.detail));
+    }
+    if let Some(challenge) = &reply.challenge {
+        lines.push(format!("  challenge {}", challenge.claims.trim_end()));
+        lines.push(format!("  code      {}", challenge.code));
+    }
+    if !reply.www_authenticate.is_empty() {
+        lines.push(format!("  header    WWW-Authenticate: {}", reply.www_authenticate));
+    }
+    if reply.retry_after_s > 0 {
+        lines.push(format!("  wait      {} s", reply.retry_after_s));
+    }
+    if let Some(knowledge) = &reply.knowledge {
+        lines.push(format!("  knowledge {}", self::knowledge(knowledge)));
+    }
+    lines
+}
+
+/// What decisions know, in one line.
+pub(super) fn knowledge(knowledge: &v1::Knowledge) -> String {
+    let v1::Knowledge { generation, age_ms, frontier } = knowledge;
+    let age = age_ms.map_or_else(|| "never current".to_owned(), |age| format!("{age} ms old"));
+    let next = frontier.as_ref().map(|frontier| frontier.next.as_slice()).unwrap_or_default();
+    let places: Vec<_> = next.iter().map(position).collect();
+    format!("generation {generation}, {age}, up to {}", places.join(" "))
+}
+
+/// A position in one word.
+pub(super) fn position(position: &v1::Position) -> String {
+    format!("{}/{}@{}", position.log, position.partition, position.offset)
+}

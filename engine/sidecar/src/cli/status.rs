@@ -1,0 +1,91 @@
+//! `caed status`.
+
+use std::process::ExitCode;
+
+use caed_proto::v1;
+use caed_proto::v1::operations_client::OperationsClient;
+use clap::Args;
+
+use super::{At, output};
+use crate::client;
+
+#[derive(Args)]
+pub(super) struct Status {
+    /// Prints the reply as JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    at: At,
+}
+
+impl Status {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let channel = client::connect(&self.at.address()).await?;
+        let reply = OperationsClient::new(channel).status(v1::StatusRequest {}).await?.into_inner();
+        if self.json {
+            output::json(&reply)?;
+        } else {
+            lines(&reply).iter().for_each(output::line);
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn lines(reply: &v1::StatusReply) -> Vec<String> {
+    let v1::StatusReply {
+        version,
+        ready,
+        knowledge,
+        uptime_s,
+        horizon_s,
+        holdings,
+        records,
+        quarantined,
+        log_bytes,
+    } = reply;
+    let ready = if *ready { "ready" } else { "not ready: the log is being read" };
+    let knowledge = knowledge.as_ref().map(output::knowledge).unwrap_or_default();
+    let v1::Holdings { tenants, cutoffs, pair_cutoffs, registers, heap_bytes } =
+        (*holdings).unwrap_or_default();
+    let v1::Records {
+        changed,
+        unchanged,
+        stale,
+        quarantined: records_quarantined,
+        times_read_as_seconds,
+        cutoffs_set_to_receipt,
+        older_than_horizon,
+        missing_tokens_without_claim,
+        forgotten,
+    } = (*records).unwrap_or_default();
+    let mut lines = vec![
+        format!("caed {version}, {ready}, up {uptime_s} s"),
+        format!("knowledge  {knowledge}"),
+        format!("log        {log_bytes} bytes, horizon {horizon_s} s"),
+        format!(
+            "state      {tenants} tenants, {cutoffs} cutoffs, {pair_cutoffs} within one user, {registers} registers (kept for ever), {heap_bytes} bytes"
+        ),
+        format!(
+            "records    {changed} changed, {unchanged} unchanged, {stale} stale, {records_quarantined} quarantined; {forgotten} cutoffs forgotten"
+        ),
+    ];
+    let notices = [
+        (times_read_as_seconds, "times read as seconds: let their sender write milliseconds"),
+        (
+            cutoffs_set_to_receipt,
+            "cutoffs lay over 5 min ahead and were set to their receipt: check their sender's clock",
+        ),
+        (older_than_horizon, "events were older than the horizon when they arrived"),
+        (
+            missing_tokens_without_claim,
+            "revocations named no user: tokens without the finer claim are out of their reach",
+        ),
+    ];
+    let noticed = notices.iter().filter(|(count, _)| *count > 0);
+    lines.extend(noticed.map(|(count, text)| format!("notice     {count} {text}")));
+    for v1::Quarantined { position, reason, head } in quarantined {
+        let head = String::from_utf8_lossy(head);
+        lines.push(format!("quarantine {position}: {reason}; begins with {head:?}"));
+    }
+    lines
+}

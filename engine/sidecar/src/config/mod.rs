@@ -1,0 +1,357 @@
+//! The configuration: one TOML file, environment variables over it, parsed whole before anything
+//! binds.
+//!
+//! `deploy/caed.toml` is the commented example, and a test reads it. Every scalar key can be
+//! overridden by a variable: `listen.grpc` by `CAED_LISTEN_GRPC`. A variable that overrides nothing is
+//! a fault, as is a key that nobody knows: a misspelt safeguard must not be silently absent.
+
+mod reader;
+
+use std::collections::{BTreeMap, HashSet};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use caed_core::event::RiskLevel;
+use caed_core::ids::{Name, ObjectKey};
+use caed_core::limits;
+use caed_core::rules::{Issuer, IssuerTenants, Issuers, Profile, Rules, TENANT_PLACEHOLDER};
+
+use reader::{Document, Section};
+pub use reader::{Fault, Faults};
+
+/// Everything that an operator decides.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the embedded log lives.
+    pub log_directory: PathBuf,
+    /// Where requests come in.
+    pub listen: Listen,
+    /// Who may issue tokens, and for how long they count.
+    pub rules: Rules,
+    /// What is enforced.
+    pub profile: Arc<Profile>,
+    /// What is logged, and how.
+    pub telemetry: Telemetry,
+}
+
+/// The listeners. At least one for gRPC.
+#[derive(Clone, Debug)]
+pub struct Listen {
+    /// gRPC over TCP.
+    pub grpc: Option<SocketAddr>,
+    /// gRPC over a Unix socket.
+    pub grpc_socket: Option<PathBuf>,
+    /// Probes and metrics.
+    pub admin: Option<SocketAddr>,
+}
+
+/// Logs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Telemetry {
+    /// The form of a line.
+    pub format: LogFormat,
+    /// What is logged: a level, or levels by module.
+    pub filter: String,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// The smallest horizon that makes sense to somebody who tries things out. Guess.
+const HORIZON_MIN: Duration = Duration::from_mins(1);
+
+/// The largest clock skew: beyond it, a clock is wrong rather than skewed. Guess.
+const CLOCK_SKEW_MAX: Duration = Duration::from_hours(1);
+
+impl Config {
+    /// Parses a file's text and the variables over it. Every fault is reported.
+    pub fn parse(text: &str, environment: &BTreeMap<String, String>) -> Result<Self, Faults> {
+        let document = Document::new(text, environment);
+        let table = document.parse();
+        let root = document.root(&table);
+        let log_directory = log_directory(&root.section("log"));
+        let listen = listen(&root.section("listen"));
+        let rules = rules(&root);
+        let profile = Arc::new(profile(&root.section("profile")));
+        let telemetry = telemetry(&root.section("telemetry"));
+        root.finish();
+        document.finish(Self { log_directory, listen, rules, profile, telemetry })
+    }
+}
+
+fn log_directory(section: &Section<'_>) -> PathBuf {
+    let directory = section.string("directory");
+    if directory.is_none() {
+        section.missing("directory", "name a folder that outlives this process");
+    }
+    section.finish();
+    directory.map(|found| found.value.into()).unwrap_or_default()
+}
+
+fn listen(section: &Section<'_>) -> Listen {
+    let address = |key| {
+        let problem = "is not an address with a port, such as \"127.0.0.1:7431\"";
+        let found = section.parsed(key, problem, |text| text.parse::<SocketAddr>().ok())?;
+        if !found.value.ip().is_loopback() {
+            let problem = format!(
+                "`{}` is not on loopback; plaintext is served on loopback only, bind 127.0.0.1 or [::1] or use grpc_socket",
+                found.value
+            );
+            section.reject(&found, problem);
+        }
+        Some(found.value)
+    };
+    let grpc = address("grpc");
+    let admin = address("admin");
+    let grpc_socket = section.string("grpc_socket").map(|found| found.value.into());
+    if !section.has("grpc") && grpc_socket.is_none() {
+        section.missing("grpc", "give grpc, grpc_socket, or both");
+    }
+    section.finish();
+    Listen { grpc, grpc_socket, admin }
+}
+
+fn rules(root: &Section<'_>) -> Rules {
+    let section = root.section("tokens");
+    let horizon = section.duration("horizon");
+    if let Some(found) = horizon.as_ref().filter(|found| found.value < HORIZON_MIN) {
+        section.reject(found, "must be at least \"60s\"");
+    }
+    let clock_skew = section.duration("clock_skew");
+    if let Some(found) = clock_skew.as_ref().filter(|found| found.value > CLOCK_SKEW_MAX) {
+        section.reject(found, "must be at most \"1h\"");
+    }
+    let lifetime = section.duration("lifetime_max");
+    let tenants = section.strings("tenants").map(|found| {
+        let names = found.value.iter().map(|tenant| Name::parse(tenant));
+        names.collect::<Result<HashSet<_>, _>>().unwrap_or_else(|problem| {
+            section.reject(&found, format!("a tenant {problem}"));
+            HashSet::new()
+        })
+    });
+    section.finish();
+    let sections = root.sections("issuers");
+    if sections.is_empty() {
+        root.missing("issuers", "give at least one [[issuers]] table, else every token is refused");
+    }
+    let issuers = Issuers::new(sections.iter().filter_map(issuer)).unwrap_or_else(|problem| {
+        let name = problem.issuer();
+        let blamed = sections.iter().rfind(|section| section.holds("issuer", name));
+        blamed.unwrap_or(root).fault(problem.to_string());
+        Issuers::default()
+    });
+    let rules = Rules {
+        horizon: horizon.as_ref().map_or(limits::HORIZON_DEFAULT, |found| found.value),
+        clock_skew: clock_skew.map_or(limits::CLOCK_SKEW_DEFAULT, |found| found.value),
+        issuers,
+        tenants,
+    };
+    let lifetime = lifetime.map_or(limits::TOKEN_LIFETIME_DEFAULT, |found| found.value);
+    if !rules.horizon_covers(lifetime) {
+        let problem = format!(
+            "must be at least lifetime_max + the largest issue_time_skew + clock_skew = {} s, else tokens would outlive what revokes them",
+            (lifetime + rules.issuers.issue_time_skew_max() + rules.clock_skew).as_secs()
+        );
+        match &horizon {
+            Some(found) => section.reject(found, problem),
+            None => section.missing("horizon", &problem),
+        }
+    }
+    rules
+}
+
+fn issuer(section: &Section<'_>) -> Option<Issuer> {
+    let name = section.string("issuer");
+    let listed = section.strings_or_word("tenants", "all");
+    let skew = section.duration("issue_time_skew");
+    let uri = section.string("authorization_uri");
+    section.finish();
+    let Some(name) = name else {
+        section.missing("issuer", "give the `iss` of its tokens");
+        return None;
+    };
+    let tenants = match listed {
+        Some(found) => match &found.value {
+            None => IssuerTenants::All,
+            Some(tenants) => {
+                match tenants.iter().map(|tenant| Name::parse(tenant)).collect::<Result<_, _>>() {
+                    Ok(names) => IssuerTenants::Named(names),
+                    Err(problem) => {
+                        section.reject(&found, format!("a tenant {problem}"));
+                        return None;
+                    }
+                }
+            }
+        },
+        None if name.value.contains(TENANT_PLACEHOLDER) => IssuerTenants::InName,
+        None => {
+            let problem = "list the tenants that the issuer speaks for, write tenants = \"all\", or put {tenant} in its place in `issuer`";
+            section.missing("tenants", problem);
+            return None;
+        }
+    };
+    Some(Issuer {
+        name: name.value,
+        tenants,
+        issue_time_skew: skew.map(|found| found.value).unwrap_or_default(),
+        authorization_uri: uri.map(|found| found.value),
+    })
+}
+
+fn profile(section: &Section<'_>) -> Profile {
+    let default = Profile::default();
+    let problem = "must be \"low\", \"medium\" or \"high\"";
+    let risk_threshold = section.parsed("risk_threshold", problem, |text| match text {
+        "low" => Some(RiskLevel::Low),
+        "medium" => Some(RiskLevel::Medium),
+        "high" => Some(RiskLevel::High),
+        _ => None,
+    });
+    let device_compliance = section.boolean("device_compliance");
+    let incapable_clients = section.strings("incapable_clients").map(|found| {
+        let keys = found.value.iter().map(|client| ObjectKey::parse(client));
+        keys.collect::<Result<_, _>>().unwrap_or_else(|problem| {
+            section.reject(&found, format!("a client {problem}"));
+            HashSet::new()
+        })
+    });
+    section.finish();
+    Profile {
+        risk_threshold: risk_threshold.map_or(default.risk_threshold, |found| found.value),
+        device_compliance: device_compliance.map_or(default.device_compliance, |found| found.value),
+        incapable_clients: incapable_clients.unwrap_or_default(),
+    }
+}
+
+fn telemetry(section: &Section<'_>) -> Telemetry {
+    let format = section.parsed("format", "must be \"text\" or \"json\"", |text| match text {
+        "text" => Some(LogFormat::Text),
+        "json" => Some(LogFormat::Json),
+        _ => None,
+    });
+    let problem = "is not a filter such as \"info\" or \"info,caed_streams=debug\"";
+    let filter = section.parsed("filter", problem, |text| {
+        tracing_subscriber::EnvFilter::try_new(text).ok().map(|_| text.to_owned())
+    });
+    section.finish();
+    Telemetry {
+        format: format.map_or(LogFormat::Text, |found| found.value),
+        filter: filter.map_or_else(|| "info".to_owned(), |found| found.value),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, Faults> {
+        Config::parse(text, &BTreeMap::new())
+    }
+
+    fn faults(text: &str) -> Vec<String> {
+        let faults = parse(text).expect_err("faulty").faults;
+        faults.iter().map(ToString::to_string).collect()
+    }
+
+    const MINIMAL: &str = r#"
+[log]
+directory = "/tmp/caed"
+[listen]
+grpc = "127.0.0.1:7431"
+[[issuers]]
+issuer = "https://idp.example"
+tenants = ["contoso"]
+"#;
+
+    #[test]
+    fn the_example_is_valid() {
+        let example = include_str!("../../../../deploy/caed.toml");
+        let config = parse(example).expect("valid");
+        assert!(config.listen.grpc.is_some_and(|address| address.ip().is_loopback()));
+        assert!(config.rules.bind("https://login.microsoftonline.com/t/v2.0", "t").is_ok());
+    }
+
+    #[test]
+    fn a_minimal_file_gets_the_defaults() {
+        let config = parse(MINIMAL).expect("valid");
+        assert_eq!(config.rules.horizon, limits::HORIZON_DEFAULT);
+        assert_eq!(config.profile.risk_threshold, RiskLevel::High);
+        let telemetry = Telemetry { format: LogFormat::Text, filter: "info".to_owned() };
+        assert_eq!(config.telemetry, telemetry);
+    }
+
+    #[test]
+    fn every_fault_is_reported_with_its_line_and_key() {
+        let reports = faults(
+            r#"[log]
+directroy = "/tmp/caed"
+[listen]
+grpc = "0.0.0.0:7431"
+admin = 9090
+[tokens]
+clock_skew = "5 minutes"
+[[issuers]]
+issuer = "https://idp.example"
+[profile]
+risk_threshold = "severe"
+"#,
+        );
+        let expected = [
+            "line 1: log.directory: is missing",
+            "line 2: log.directroy: is not known",
+            "line 4: listen.grpc: `0.0.0.0:7431` is not on loopback",
+            "line 5: listen.admin: must be a text in quotes",
+            "line 7: tokens.clock_skew: must be a whole number with a unit",
+            "line 8: issuers[0].tenants: is missing",
+            "line 11: profile.risk_threshold: `severe` must be",
+        ];
+        for expected in expected {
+            assert!(
+                reports.iter().any(|report| report.starts_with(expected)),
+                "{expected}: {reports:#?}"
+            );
+        }
+        assert_eq!(reports.len(), expected.len(), "{reports:#?}");
+    }
+
+    #[test]
+    fn what_is_no_toml_is_a_fault_with_its_line() {
+        let reports = faults("[log]\ndirectory = \n");
+        assert!(reports.iter().any(|report| report.starts_with("line 2: syntax:")), "{reports:#?}");
+    }
+
+    #[test]
+    fn a_horizon_that_tokens_outlive_does_not_start() {
+        let short = format!("{MINIMAL}\n[tokens]\nhorizon = \"28h\"\n");
+        let reports = faults(&short);
+        assert!(reports.iter().any(|report| report.contains("tokens.horizon: must be at least")));
+        let fitting = format!("{MINIMAL}\n[tokens]\nhorizon = \"2h\"\nlifetime_max = \"1h\"\n");
+        assert!(parse(&fitting).is_ok());
+    }
+
+    #[test]
+    fn the_environment_overrides_scalars_and_nothing_else() {
+        let with = |name: &str, value: &str| {
+            let environment = BTreeMap::from([(name.to_owned(), value.to_owned())]);
+            Config::parse(MINIMAL, &environment)
+        };
+        let config = with("CAED_LOG_DIRECTORY", "/data").expect("valid");
+        assert_eq!(config.log_directory, PathBuf::from("/data"));
+        let config = with("CAED_PROFILE_DEVICE_COMPLIANCE", "true").expect("valid");
+        assert!(config.profile.device_compliance);
+        let fault = |name, value| with(name, value).expect_err("faulty").faults[0].to_string();
+        assert!(
+            fault("CAED_LISTEN_GRPC", "here").starts_with("CAED_LISTEN_GRPC: `here` is not an")
+        );
+        assert!(fault("CAED_LISTEN_GRCP", "x").contains("overrides no key"));
+        assert!(with("CARGO", "x").is_ok());
+    }
+}

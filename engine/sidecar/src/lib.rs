@@ -1,0 +1,22 @@
+//! The sidecar: wires logs to surfaces, binds, reads clocks and the environment.
+//!
+//! Law of this crate: **only the binary wires, binds, and reads clocks and the environment**.
+//! Nothing else of the engine imports it; tests and benches do, to run what users run.
+//!
+//! | module | noun |
+//! |---|---|
+//! | [`app`] | a running sidecar: everything wired together, and its orderly end |
+//! | [`config`] | what the operator decides |
+//! | [`cli`] | the command line |
+//! | [`client`] | how the command line reaches a running sidecar |
+//! | [`clock`] | the clocks of this host |
+//! | [`listen`] | sockets |
+//! | [`telemetry`] | logs |
+
+pub mod app;
+pub mod cli;
+pub mod client;
+pub mod clock;
+pub mod config;
+pub mod listen;
+pub mod telemetry;
