@@ -17,6 +17,12 @@ use crate::state::Held;
 use crate::time::UnixMillis;
 
 impl Snapshot {
+    /// Whether a record appended at `appended` is old enough to be dropped at all. Records are
+    /// appended in order, so where the first of many is not, none is.
+    pub fn is_settled(&self, appended: UnixMillis, now: UnixMillis) -> bool {
+        is_settled(appended, now, self.rules.horizon)
+    }
+
     /// Whether the log may drop a record that it appended at `appended`: everything that the event
     /// says is expired or dominated. `now` must not be ahead of the newest append time read.
     pub fn outlives(&self, event: &Event, appended: UnixMillis, now: UnixMillis) -> bool {

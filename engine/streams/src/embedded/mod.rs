@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::thread;
 
 use caed_core::event::Event;
-use caed_core::position::Frontier;
+use caed_core::position::{Frontier, Offset};
 use caed_core::publish::SnapshotReader;
 use caed_core::time::{Clock, UnixMillis};
 use tokio::sync::{mpsc, watch};
@@ -70,6 +70,16 @@ struct Keep {
 }
 
 impl Keep {
+    /// Whether the first record from an offset on is old enough to be dropped.
+    fn is_worth_a_look(&self, from: Offset, clock: UnixMillis) -> bool {
+        let snapshot = self.snapshots.load();
+        let now = clock.min(snapshot.newest_append());
+        // What can't be read here, the compaction reports.
+        self.reader.read(from, 1).map_or(true, |records| {
+            records.first().is_some_and(|first| snapshot.is_settled(first.append_time, now))
+        })
+    }
+
     /// Whether a record is still needed: it can't be understood, has not been applied yet, or the
     /// state would be poorer without it (L3).
     fn keeps(&self, record: &crate::log::Record, clock: UnixMillis) -> bool {

@@ -96,11 +96,16 @@ impl Owner {
         }
     }
 
-    /// Compacts one segment, or begins anew with the first one. Appends wait meanwhile.
+    /// Compacts one segment, or begins anew with the first one. Appends wait meanwhile, so a
+    /// segment whose first record is too young to be dropped is not even read.
     fn compact(&mut self) {
         self.compact_at = self.clock.monotonic() + limits::COMPACT_INTERVAL;
         let Self { writer, keep, clock, .. } = self;
         let now = clock.now();
+        if !keep.is_worth_a_look(self.compact_from, now) {
+            self.compact_from = Offset(0);
+            return;
+        }
         match writer.compact_from(self.compact_from, &mut |record| keep.keeps(record, now)) {
             Ok(Some((compacted, next))) => {
                 self.compact_from = next;

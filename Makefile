@@ -1,0 +1,46 @@
+# What this project can do. `make` alone prints it.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help demo run check test bench bench-load fmt need
+
+# Runs a stage, and says how long it took.
+STAGE := ./tests/stage.sh
+
+help: ## Prints this.
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
+
+need: # What building needs, and how to get what is missing.
+	@./tests/need.sh
+
+demo: need ## Tells a story of revocations in a real sidecar, and checks every answer.
+	@cargo build --quiet --package caed
+	@./target/debug/caed demo
+
+run: need ## Runs a sidecar with the example configuration, its log under target/run.
+	@cargo build --quiet --package caed
+	@mkdir -p target/run
+	@CAED_LOG_DIRECTORY=target/run/log ./target/debug/caed serve --config deploy/caed.toml
+
+check: need ## The quick inner loop: format, lints, docs, unit, property and scenario tests, benches once.
+	@$(STAGE) format   cargo fmt --all --check
+	@$(STAGE) lints    cargo clippy --workspace --all-targets --quiet -- -D warnings
+	@$(STAGE) docs     env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
+	@$(STAGE) tests    cargo test --workspace --exclude caed --quiet
+	@$(STAGE) tests-of-the-binary cargo test --package caed --lib --quiet
+	@$(STAGE) benches  cargo test --package caed-bench --benches --quiet
+
+test: ## Everything that must hold: `make check`, then the real binary, end to end.
+	@$(STAGE) check      $(MAKE) --no-print-directory check
+	@$(STAGE) end-to-end cargo test --package caed --tests
+	@$(STAGE) demo       $(MAKE) --no-print-directory demo
+
+bench: need ## What deciding and publishing cost, at 10 k, 1 M and 10 M subjects (about 6 minutes).
+	@cargo bench --package caed-bench
+
+bench-load: need ## ghz against Evaluate (needs ghz).
+	@cargo build --quiet --release --package caed
+	@./bench/load/ghz.sh
+
+fmt: ## Formats the code.
+	@cargo fmt --all
