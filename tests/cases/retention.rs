@@ -1,13 +1,16 @@
-//! A log may drop what its state has outlived (L3): no decision changes, now or later, whatever
-//! comes after.
+//! What time has overtaken: a log may drop what its state has outlived (L3), and state forgets
+//! cutoffs that no living token can meet (E17). No decision changes, now or later.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use caed_core::builder::Builder;
+use caed_core::event::{AccountState, RevocationCause};
+use caed_core::position::{Incarnation, Offset, Partition, Position};
 use caed_core::snapshot::Snapshot;
 use caed_tests::plan::{FIVE_MINUTES, Step};
 use caed_tests::random::Random;
-use caed_tests::world::{Record, Request, World};
+use caed_tests::world::{Event, Issuer, Millis, Record, Request, Speaks, What, World};
 use caed_tests::{border, generate, plan};
 use proptest::prelude::*;
 use proptest::test_runner::{FileFailurePersistence, TestRunner};
@@ -123,4 +126,67 @@ fn compare(
         prop_assert_eq!(of_whole, of_thinned, "{:#?}\n{:#?}", all, request);
     }
     Ok(())
+}
+
+/// How many rows of cutoffs are left of one revocation after forgetting, with this event time and
+/// append time, the newest append time read, and this host's clock.
+fn left(occurred: Millis, appended: Millis, newest: Millis, clock: Millis) -> usize {
+    let what = What::UserRevoked("anna", RevocationCause::SessionsRevoked);
+    forgotten(what, [occurred, appended, newest, clock]).counts().cutoffs
+}
+
+/// The state after one event, one record that nobody understood, and a round of forgetting.
+fn forgotten(what: What, [occurred, appended, newest, clock]: [Millis; 4]) -> Snapshot {
+    let issuer =
+        Issuer { name: "https://any.example", tenants: Speaks::ForAll, issue_time_skew: 0 };
+    let world = World {
+        now: clock,
+        horizon: HORIZON / 1000,
+        skew: 300,
+        issuers: vec![issuer],
+        served: None,
+        caught_up: true,
+        anchors: Vec::new(),
+    };
+    let event = Event {
+        tenant: "contoso",
+        source: "directory",
+        id: "",
+        occurred,
+        received: occurred,
+        what,
+    };
+    let mut builder = Builder::new(Arc::new(border::rules(&world)), Incarnation([7; 16]), 7);
+    let position = |offset| Position { partition: Partition(0), offset: Offset(offset) };
+    builder.apply(position(0), border::millis(appended), &border::event(&event));
+    builder.skip(position(1), border::millis(newest));
+    for _ in 0..Builder::FORGET_ROUND {
+        builder.forget_some(border::millis(clock));
+    }
+    builder.freeze()
+}
+
+const START: Millis = 1_800_000_000_000;
+const HORIZON: Millis = 7_200_000;
+
+#[test]
+fn a_cutoff_is_forgotten_when_no_token_that_it_could_reject_lives() {
+    let kept_until = START + HORIZON + FIVE_MINUTES;
+    let late = START + 1000;
+    assert_eq!(left(START, START, kept_until, kept_until), 1);
+    assert_eq!(left(START, START, kept_until + 1, kept_until + 1), 0);
+    // The later of the cutoff and the append time counts, whichever it is.
+    assert_eq!(left(START, late, kept_until + 1000, kept_until + 1000), 1);
+    assert_eq!(left(late, START, kept_until + 1000, kept_until + 1000), 1);
+    assert_eq!(left(START, late, kept_until + 1001, kept_until + 1001), 0);
+    // The earlier of this host's clock and the newest append time read counts.
+    assert_eq!(left(START, START, kept_until, kept_until + HORIZON), 1);
+    assert_eq!(left(START, START, kept_until + HORIZON, kept_until), 1);
+}
+
+#[test]
+fn registers_are_never_forgotten() {
+    let ages = [START, START, START + 100 * HORIZON, START + 100 * HORIZON];
+    let disabled = What::Account("anna", AccountState::Disabled);
+    assert_eq!(forgotten(disabled, ages).counts().registers, 1);
 }

@@ -4,9 +4,10 @@
 //! nearly everything. Few instants (the world's anchors), with a millisecond or a second more or
 //! less, so that ties and floors are common. Tokens are issued around the same instants.
 //!
-//! What is kept out on purpose: two spellings of a tenant's, source's or issuer's name; a client
-//! that is listed as incapable in one spelling of its GUID only; and one issuer that two configured
-//! ones could bind.
+//! A GUID is spelled anew wherever it is written: in events, in tokens and in rules.
+//!
+//! What is kept out on purpose: two configured issuers that fit one token and date it back
+//! differently. Which of them counts (D2) is a matter of configuration, tested with it.
 
 use caed_core::event::{AccountState, Compliance, DeviceState, RevocationCause, RiskLevel};
 
@@ -16,10 +17,23 @@ use crate::world::{
     Declaration, Event, Finer, Issuer, Millis, Record, Request, Seconds, Speaks, Text, What, World,
 };
 
-/// The two tenants of every world.
-pub const TENANTS: [Text; 2] = ["0b1c2d3e-aaaa-4bbb-8ccc-1234567890ab", "contoso"];
-/// The sources of events.
-pub const SOURCES: [Text; 3] = ["entra", "personnel", "endpoints"];
+/// The two tenants of every world; each line is one name in its spellings.
+pub const TENANTS: [&[Text]; 2] = [
+    &[
+        "0b1c2d3e-aaaa-4bbb-8ccc-1234567890ab",
+        "0B1C2D3E-AAAA-4BBB-8CCC-1234567890AB",
+        "0b1c2d3e-AAAA-4bbb-8CCC-1234567890aB",
+    ],
+    &["contoso"],
+];
+/// Tenants of which nothing is known. Where no GUID is, the case counts.
+const STRANGERS: [Text; 2] = ["fabrikam", "Contoso"];
+/// The sources of events, in their spellings.
+pub const SOURCES: [&[Text]; 3] = [
+    &["entra"],
+    &["personnel"],
+    &["c0ffee00-1111-4222-8333-00000000beef", "C0FFEE00-1111-4222-8333-00000000BEEF"],
+];
 /// Ids of every form; each line is one id in its spellings.
 pub const IDS: [&[Text]; 9] = [
     &["6f1a0c5e-93b7-4d0f-a2de-0123456789ab", "6F1A0C5E-93B7-4D0F-A2DE-0123456789AB"],
@@ -36,10 +50,18 @@ pub const IDS: [&[Text]; 9] = [
 ];
 const NAMED_ISSUER: Text = "https://sts.example/one";
 const ANY_ISSUER: Text = "https://any.example";
+/// An issuer whose name is a GUID, in its spellings.
+const GUID_ISSUER: [Text; 2] =
+    ["fade0000-5555-4666-8777-0000000000cd", "FADE0000-5555-4666-8777-0000000000CD"];
 const TEMPLATE: Text = "https://login.example/{tenant}/v2.0";
-const IN_NAME: [Text; 2] = [
-    "https://login.example/0b1c2d3e-aaaa-4bbb-8ccc-1234567890ab/v2.0",
-    "https://login.example/contoso/v2.0",
+/// The pattern with each of the tenants in it, in its spellings.
+const IN_NAME: [&[Text]; 2] = [
+    &[
+        "https://login.example/0b1c2d3e-aaaa-4bbb-8ccc-1234567890ab/v2.0",
+        "https://login.example/0B1C2D3E-AAAA-4BBB-8CCC-1234567890AB/v2.0",
+        "https://login.example/0b1c2d3e-AAAA-4bbb-8CCC-1234567890aB/v2.0",
+    ],
+    &["https://login.example/contoso/v2.0"],
 ];
 const HOUR: Millis = 3_600_000;
 const X: [u8; 513] = [b'x'; 513];
@@ -55,26 +77,43 @@ pub fn world(random: &mut Random) -> World {
     let now = if random.chance(25) { now / 1000 * 1000 + random.pick(&[0, 999]) } else { now };
     let horizon = random.pick(&[108_000, 108_000, 7200, 900]);
     let skew = random.pick(&[300, 300, 60, 0]);
-    let mut issuer = |name, tenants| Issuer {
-        name,
-        tenants,
-        issue_time_skew: random.pick(&[0, 0, 0, 1, 5, 300]),
-    };
-    let mut issuers = vec![
-        issuer(NAMED_ISSUER, Speaks::For(vec![TENANTS[0]])),
-        issuer(ANY_ISSUER, Speaks::ForAll),
-        issuer(TEMPLATE, Speaks::InName),
-    ];
-    random.shuffle(&mut issuers);
-    if random.chance(10) {
-        issuers.pop();
-    }
-    let served = random.chance(15).then(|| vec![TENANTS[random.below(2)]]);
+    let issuers = issuers(random);
+    let served = random.chance(15).then(|| vec![any_of(&TENANTS, random)]);
     let caught_up = !random.chance(3);
     let old = random.chance(35);
     let anchors = (0..random.within(2, 5)).map(|_| draw_anchor(random, now, horizon * 1000, old));
     let anchors = anchors.collect();
     World { now, horizon, skew, issuers, served, caught_up, anchors }
+}
+
+/// Draws who may issue tokens.
+fn issuers(random: &mut Random) -> Vec<Issuer> {
+    let skews = [0, 0, 0, 1, 5, 300];
+    let in_name_skew = random.pick(&skews);
+    let mut issuer = |name, tenants| Issuer { name, tenants, issue_time_skew: random.pick(&skews) };
+    let mut issuers = vec![
+        issuer(NAMED_ISSUER, Speaks::ForAll),
+        issuer(ANY_ISSUER, Speaks::ForAll),
+        issuer(GUID_ISSUER[0], Speaks::ForAll),
+        Issuer { name: TEMPLATE, tenants: Speaks::InName, issue_time_skew: in_name_skew },
+    ];
+    issuers[0].tenants = Speaks::For(vec![random.pick(TENANTS[0])]);
+    issuers[2].name = random.pick(&GUID_ISSUER);
+    random.shuffle(&mut issuers);
+    if random.chance(10) {
+        issuers.pop();
+    }
+    if random.chance(40) {
+        // D2: one of the names that the pattern fits, bound in so many words, perhaps elsewhere.
+        let tenants = match random.below(3) {
+            0 => Speaks::ForAll,
+            _ => Speaks::For(vec![any_of(&TENANTS, random)]),
+        };
+        let name = any_of(&IN_NAME, random);
+        issuers.push(Issuer { name, tenants, issue_time_skew: in_name_skew });
+        random.shuffle(&mut issuers);
+    }
+    issuers
 }
 
 /// The same world at another moment, where more happens.
@@ -134,8 +173,8 @@ pub fn record(world: &World, latest: Millis, random: &mut Random) -> Record {
         _ => random.within(0, 2 * world.horizon * 1000),
     };
     let event = Event {
-        tenant: TENANTS[usize::from(random.chance(25))],
-        source: random.pick(&SOURCES),
+        tenant: tenant(random),
+        source: any_of(&SOURCES, random),
         id: random.pick(&["", "1", "2", "3"]),
         occurred,
         received,
@@ -173,7 +212,7 @@ fn what(world: &World, random: &mut Random) -> What {
                 random.pick(&world.anchors) + random.pick(&[0, 0, 1, -1, 1000, -1000, HOUR])
             });
             What::Source(
-                random.pick(&SOURCES),
+                any_of(&SOURCES, random),
                 Declaration {
                     declared: random.chance(50),
                     emits_enabled: random.chance(70),
@@ -186,7 +225,12 @@ fn what(world: &World, random: &mut Random) -> What {
 }
 
 fn finer(random: &mut Random) -> Finer {
-    let issuer = random.pick(&[NAMED_ISSUER, ANY_ISSUER, IN_NAME[0], IN_NAME[1]]);
+    let issuer = match random.below(5) {
+        0 => NAMED_ISSUER,
+        1 => ANY_ISSUER,
+        2 => random.pick(&GUID_ISSUER),
+        _ => any_of(&IN_NAME, random),
+    };
     let id = finer_id(random);
     match random.below(4) {
         0 => Finer::Session(issuer, id),
@@ -203,15 +247,17 @@ pub fn request(world: &World, events: &[Event], random: &mut Random) -> Request 
     let issuer = match random.below(50) {
         0 => "https://evil.example",
         1 => TEMPLATE,
-        2 => IN_NAME[1 - tenant],
-        3..20 => IN_NAME[tenant],
-        20..30 => ANY_ISSUER,
+        2 => random.pick(IN_NAME[1 - tenant]),
+        3..20 => random.pick(IN_NAME[tenant]),
+        20..27 => ANY_ISSUER,
+        27..33 => random.pick(&GUID_ISSUER),
         _ => named,
     };
-    let tenant = if random.chance(1) { "fabrikam" } else { TENANTS[tenant] };
+    let strange = random.chance(1);
+    let tenant = random.pick(if strange { &STRANGERS } else { TENANTS[tenant] });
     let issue_time_skew = world.issuers.iter().find(|known| match known.name {
-        TEMPLATE => IN_NAME.contains(&issuer),
-        name => name == issuer,
+        TEMPLATE => IN_NAME.concat().contains(&issuer),
+        name => name.eq_ignore_ascii_case(issuer),
     });
     let issue_time_skew = issue_time_skew.map_or(0, |issuer| issuer.issue_time_skew);
     let issued_at = issued_at(world, events, issue_time_skew, random);
@@ -248,8 +294,8 @@ pub fn request(world: &World, events: &[Event], random: &mut Random) -> Request 
         risk_threshold: level(random),
         device_compliance: random.chance(50),
         incapable_clients: match random.below(20) {
-            0 | 1 => IDS[random.below(3)].to_vec(),
-            2 => IDS[..2].concat(),
+            0 | 1 => vec![any_of(&IDS[..3], random)],
+            2 => vec![random.pick(IDS[0]), IDS[1][0]],
             _ => Vec::new(),
         },
     };
@@ -308,6 +354,18 @@ fn spoil(request: &mut Request, random: &mut Random) {
     *claim = bad;
 }
 
+/// Mostly the first, in any spelling.
+fn tenant(random: &mut Random) -> Text {
+    let spellings = TENANTS[usize::from(random.chance(25))];
+    random.pick(spellings)
+}
+
+/// One of these, in any spelling.
+fn any_of(names: &[&[Text]], random: &mut Random) -> Text {
+    let spellings = names[random.below(names.len())];
+    random.pick(spellings)
+}
+
 fn user(random: &mut Random) -> Text {
     id(random, 4)
 }
@@ -320,8 +378,7 @@ fn finer_id(random: &mut Random) -> Text {
 /// Mostly one of the first few ids.
 fn id(random: &mut Random, few: usize) -> Text {
     let among = if random.chance(80) { few } else { IDS.len() };
-    let spellings = IDS[random.below(among)];
-    random.pick(spellings)
+    any_of(&IDS[..among], random)
 }
 
 fn level(random: &mut Random) -> RiskLevel {

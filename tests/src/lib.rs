@@ -1,6 +1,6 @@
 //! What the tests of all of caed share: a naive [`oracle`] of the decision, small [`world`]s in
-//! plain data, a seeded generator of them ([`generate`]), and the way from there into core
-//! ([`border`], [`plan`]).
+//! plain data, a seeded generator of them ([`generate`]), the way from there into core ([`border`],
+//! [`plan`]), and the [`scenario`] files.
 //!
 //! The oracle was written from `engine/SEMANTICS.md` alone and shares no code with the engine but
 //! the names at its border (reasons, scopes, answers). Where the two differ, one of them has a bug,
@@ -12,6 +12,7 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::missing_panics_doc,
+    clippy::panic,
     reason = "test support stops where something is not as it was drawn"
 )]
 
@@ -20,4 +21,5 @@ pub mod generate;
 pub mod oracle;
 pub mod plan;
 pub mod random;
+pub mod scenario;
 pub mod world;

@@ -77,7 +77,8 @@ pub fn expected(world: &World, events: &[Event], request: &Request) -> Expected 
             Refusal::Unavailable { retry_after_s: RETRY_AFTER_NOT_READY_S },
         );
     }
-    let events: Vec<&Event> = events.iter().filter(|event| event.tenant == token.tenant).collect();
+    let events: Vec<&Event> =
+        events.iter().filter(|event| same(event.tenant, token.tenant)).collect();
     let found = [
         token.revoked(&events),
         token.account(&events),
@@ -117,9 +118,11 @@ fn alive<'a>(world: &'a World, request: &'a Request) -> Result<Token<'a>, (Reaso
         return Err(dead(Reason::NotYetValid));
     }
     let forbidden = |reason| (reason, Refusal::Forbidden);
+    // D2: any one that fits is enough.
+    // Reading: of several that fit, any; the text does not say whose `issue_time_skew` counts.
     let bound = world.issuers.iter().find(|known| speaks(known, issuer, tenant));
     let bound = bound.ok_or(forbidden(Reason::UnknownIssuer))?;
-    if world.served.as_ref().is_some_and(|served| !served.contains(&tenant)) {
+    if world.served.as_ref().is_some_and(|served| !holds(served, tenant)) {
         return Err(forbidden(Reason::TenantNotServed));
     }
     Ok(Token {
@@ -136,10 +139,20 @@ fn alive<'a>(world: &'a World, request: &'a Request) -> Result<Token<'a>, (Reaso
 /// D2: whether this configured issuer is the token's, and bound to its tenant.
 fn speaks(known: &Issuer, issuer: Text, tenant: Text) -> bool {
     match &known.tenants {
-        Speaks::For(tenants) => known.name == issuer && tenants.contains(&tenant),
-        Speaks::ForAll => known.name == issuer,
-        Speaks::InName => known.name.replace("{tenant}", tenant) == issuer,
+        Speaks::For(tenants) => same(known.name, issuer) && holds(tenants, tenant),
+        Speaks::ForAll => same(known.name, issuer),
+        Speaks::InName => {
+            // T4: what stands in the tenant's place is a name of the tenant.
+            let (before, after) = known.name.split_once("{tenant}").expect("a pattern");
+            let inside = issuer.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
+            inside.is_some_and(|inside| same(inside, tenant))
+        }
     }
+}
+
+/// T4: whether a name stands in a list.
+fn holds(names: &[Text], name: Text) -> bool {
+    names.iter().any(|&listed| same(listed, name))
 }
 
 impl Token<'_> {
@@ -212,12 +225,12 @@ impl Token<'_> {
             Finer::Session(issuer, id) => (
                 ScopeName::Session,
                 ScopeName::UserSession,
-                session.map(|own| issuer == self.issuer && same(own, id)),
+                session.map(|own| same(issuer, self.issuer) && same(own, id)),
             ),
             Finer::Token(issuer, id) => (
                 ScopeName::Token,
                 ScopeName::UserToken,
-                token.map(|own| issuer == self.issuer && same(own, id)),
+                token.map(|own| same(issuer, self.issuer) && same(own, id)),
             ),
             Finer::Client(id) => {
                 (ScopeName::Client, ScopeName::UserClient, client.map(|own| same(own, id)))
@@ -326,12 +339,15 @@ fn restricting(
     offer: impl Fn(&Event) -> Option<u8>,
     emits_the_opposite: impl Fn(Declaration) -> bool,
 ) -> Vec<Millis> {
-    let mut sources: Vec<Text> = events.iter().map(|event| event.source).collect();
-    sources.sort_unstable();
-    sources.dedup();
+    let mut sources: Vec<Text> = Vec::new();
+    for event in events {
+        if !holds(&sources, event.source) {
+            sources.push(event.source);
+        }
+    }
     let mut times = Vec::new();
     for source in sources {
-        let own = events.iter().filter(|event| event.source == source);
+        let own = events.iter().filter(|event| same(event.source, source));
         // E13: the newest; E15: of one time, the more restrictive.
         let newest = own.filter_map(|event| Some((register_time(event), offer(event)?))).max();
         let Some((time, value)) = newest else { continue };
@@ -350,7 +366,7 @@ fn restricting(
 /// Reading: a declaration's time is a register's time.
 fn declaration(events: &[&Event], source: Text) -> Option<Declaration> {
     let of_source = events.iter().filter_map(|event| match event.what {
-        What::Source(named, declaration) if named == source => Some((*event, declaration)),
+        What::Source(named, declaration) if same(named, source) => Some((*event, declaration)),
         _ => None,
     });
     let mut newest: Option<(&Event, Declaration)> = None;
@@ -434,7 +450,7 @@ fn is_id(id: Text) -> bool {
     (1..=512).contains(&id.len()) && !id.chars().any(char::is_control)
 }
 
-/// T4: exactly equal, or the same GUID in another case.
+/// T4: exactly equal, or the same GUID in another case; of ids and of names.
 fn same(one: Text, other: Text) -> bool {
     one == other || (is_guid(one) && is_guid(other) && one.eq_ignore_ascii_case(other))
 }

@@ -89,7 +89,8 @@ pub fn revokes_unissued(steps: &[Step], request: &Request) -> bool {
     for step in steps {
         let Step::Apply(Record { event, appended }, _) = step else { continue };
         let What::Revoked(Finer::Token(_, id), _) = event.what else { continue };
-        if Some(event.tenant) == request.tenant && id.eq_ignore_ascii_case(token) {
+        let tenant = request.tenant.is_some_and(|own| own.eq_ignore_ascii_case(event.tenant));
+        if tenant && id.eq_ignore_ascii_case(token) {
             let could_exist = issued_at * 1000 <= appended + FIVE_MINUTES;
             slots.push((border::event(event).fact, could_exist));
         }

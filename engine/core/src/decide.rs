@@ -32,7 +32,7 @@ pub fn decide(snapshot: &Snapshot, request: &AccessRequest<'_>, now: UnixMillis)
         Ok(issued_at) => issued_at,
         Err(reason) => return Decision::refuse(generation, reason, Refusal::InvalidToken),
     };
-    let issuer = match rules.bind(token.issuer, token.tenant.as_str()) {
+    let issuer = match rules.bind(token.issuer.as_str(), token.tenant.as_str()) {
         Ok(issuer) => issuer,
         Err(unbound) => {
             let reason = match unbound {
@@ -67,15 +67,10 @@ pub fn decide(snapshot: &Snapshot, request: &AccessRequest<'_>, now: UnixMillis)
     Decision::from_findings(generation, findings)
 }
 
-/// D1: whether the token is alive at all. Returns its issue time.
+/// D1: whether a token of the right shape is alive at all. Returns its issue time.
 fn alive(token: &Token<'_>, rules: &Rules, now: UnixMillis) -> Result<UnixSeconds, Reason> {
     let skew = rules.clock_skew;
     let at = |seconds: i64| UnixSeconds::from_seconds(seconds);
-    if let (Some(issued_at), Some(expires)) = (token.issued_at, token.expires)
-        && expires <= issued_at
-    {
-        return Err(Reason::Malformed);
-    }
     let issued_at = token.issued_at.map(at).ok_or(Reason::IssueTimeMissing)?;
     // Whole seconds on the left of each comparison: `now` has passed a second exactly when its
     // floor has reached it.
@@ -307,7 +302,7 @@ impl Judge<'_> {
     /// Sessions and tokens are numbered by their issuer; `None` where no event ever named it.
     fn finer_issuer(&self, kind: FinerKind) -> Option<Number> {
         match kind {
-            FinerKind::Session | FinerKind::Token => self.state.issuer(self.token.issuer),
+            FinerKind::Session | FinerKind::Token => self.state.issuer(self.token.issuer.as_str()),
             FinerKind::Client | FinerKind::Device => Some(NO_ISSUER),
         }
     }

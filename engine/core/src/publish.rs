@@ -120,3 +120,51 @@ impl Deref for Loaded {
 fn whole_millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(NEVER - 1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::builder::Builder;
+    use crate::position::Incarnation;
+    use crate::rules::Rules;
+
+    /// A wall clock and a monotonic one that are set.
+    struct Set(u64, u64);
+
+    impl Clock for Set {
+        fn now(&self) -> UnixMillis {
+            UnixMillis::from_millis(self.0)
+        }
+
+        fn monotonic(&self) -> Duration {
+            Duration::from_millis(self.1)
+        }
+    }
+
+    #[test]
+    fn the_age_is_the_greater_of_two_clocks() {
+        let mut builder = Builder::new(Arc::new(Rules::default()), Incarnation([1; 16]), 1);
+        let (mut publisher, reader) = cell(builder.freeze());
+        let age = |wall, monotonic| reader.age(&Set(wall, monotonic)).map(|age| age.as_millis());
+        assert_eq!(age(1_000_000, 500), None, "never known to be current");
+        publisher.confirm_current(UnixMillis::from_millis(1_000_000), Duration::from_millis(500));
+        assert_eq!(age(1_000_000, 500), Some(0));
+        assert_eq!(age(1_000_007, 503), Some(7));
+        assert_eq!(age(1_000_002, 520), Some(20), "the wall clock was set back");
+        assert_eq!(age(9_000_000, 510), Some(8_000_000), "the host was suspended");
+        assert_eq!(age(900_000, 400), Some(0), "both were set back");
+    }
+
+    #[test]
+    fn a_replaced_snapshot_stays_with_whoever_holds_it_and_goes_with_the_publisher() {
+        let mut builder = Builder::new(Arc::new(Rules::default()), Incarnation([1; 16]), 1);
+        let (mut publisher, reader) = cell(builder.freeze());
+        let held = reader.load();
+        publisher.publish(builder.freeze());
+        assert_eq!((held.generation(), reader.load().generation()), (1, 2));
+        assert_eq!(publisher.replaced.len(), 1);
+        drop(held);
+        publisher.retire();
+        assert_eq!(publisher.replaced.len(), 0);
+    }
+}

@@ -46,7 +46,7 @@ pub struct Claims<'a> {
 /// A token whose claims have the right shape.
 #[derive(Clone, Copy, Debug)]
 pub struct Token<'a> {
-    pub(crate) issuer: &'a str,
+    pub(crate) issuer: NameText<'a>,
     pub(crate) tenant: NameText<'a>,
     pub(crate) subject: Id<'a>,
     pub(crate) issued_at: Option<i64>,
@@ -65,6 +65,9 @@ pub enum Malformed {
     /// A claim without which nothing can be decided is missing.
     #[error("claim `{0}` is missing")]
     Missing(&'static str),
+    /// It would have expired before it was issued.
+    #[error("claim `exp` is not after `iat`")]
+    ExpiresBeforeIssue,
     /// A claim can't be what it should be.
     #[error("claim `{claim}` {problem}")]
     Invalid {
@@ -91,8 +94,13 @@ impl<'a> Token<'a> {
             device,
             answers_challenges,
         } = *claims;
+        if let (Some(issued_at), Some(expires)) = (issued_at, expires)
+            && expires <= issued_at
+        {
+            return Err(Malformed::ExpiresBeforeIssue);
+        }
         Ok(Self {
-            issuer: required("iss", issuer)?.as_str(),
+            issuer: NameText::new(required("iss", issuer)?.as_str()),
             tenant: NameText::new(required("tid", tenant)?.as_str()),
             subject: required("sub", subject)?,
             issued_at,
@@ -112,8 +120,8 @@ impl<'a> Token<'a> {
     }
 
     /// Who issued it.
-    pub const fn issuer(&self) -> &'a str {
-        self.issuer
+    pub fn issuer(&self) -> &str {
+        self.issuer.as_str()
     }
 
     /// Whether the client can answer a challenge, by its own word and the operator's.

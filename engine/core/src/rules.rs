@@ -31,6 +31,7 @@ pub struct Rules {
 /// The issuers whose tokens count, each bound to tenants (D2).
 #[derive(Clone, Debug, Default)]
 pub struct Issuers {
+    /// By name; a GUID in lower case.
     exact: HashMap<String, Issuer>,
     /// Few; tried in the order of configuration.
     templates: Vec<Issuer>,
@@ -141,19 +142,21 @@ impl Issuers {
         let mut seen = HashSet::new();
         for issuer in issuers {
             issuer.check()?;
-            if !seen.insert(issuer.name.clone()) {
+            let name = NameText::new(&issuer.name).as_str().to_owned();
+            if !seen.insert(name.clone()) {
                 return Err(InvalidIssuer::Twice(issuer.name));
             }
             if issuer.tenants == IssuerTenants::InName {
                 all.templates.push(issuer);
             } else {
-                all.exact.insert(issuer.name.clone(), issuer);
+                all.exact.insert(name, issuer);
             }
         }
         Ok(all)
     }
 
-    /// The issuer that may speak for `tenant` under the name `issuer`.
+    /// The issuer that may speak for `tenant` under the name `issuer`: the one of that very name, or
+    /// the first pattern that fits.
     fn find(&self, issuer: &str, tenant: &str) -> Option<&Issuer> {
         let exact = self.exact.get(issuer).filter(|exact| match &exact.tenants {
             IssuerTenants::Named(tenants) => tenants.contains(tenant),

@@ -1,0 +1,354 @@
+//! The single writer behind a scripted source: poison records (E16), the order of publishing and
+//! announcing, and since when knowledge is current.
+//!
+//! The script hands over one word at a time and notes when it is asked for the next: by then the
+//! word before has been carried out. So nothing here waits for time to pass.
+
+#![expect(clippy::expect_used, reason = "a test stops where it fails")]
+
+use std::future::pending;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use caed_core::builder::Builder;
+use caed_core::decision::{Decision, Reason, Verdict};
+use caed_core::ingest::{Counter, Ingest};
+use caed_core::position::{Frontier, Incarnation, Offset, Partition, Position};
+use caed_core::publish::{self, SnapshotReader};
+use caed_core::sink::BoxFuture;
+use caed_core::time::{Clock, UnixMillis};
+use caed_proto::v1;
+use caed_proto::v1::event::Fact;
+use caed_streams::applier::Applier;
+use caed_streams::source::{Batch, LogEnd, Source, SourceEvent, SourceFault, SourceRecord};
+use caed_tests::border;
+use caed_tests::world::{Issuer, Millis, Request, Speaks, Text, World};
+use prost::Message;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+const NOW: Millis = 1_800_000_000_000;
+const TENANT: Text = "contoso";
+const ISSUER: Text = "https://any.example";
+const LOG: &str = "scripted";
+
+/// A source that says what a test hands it.
+struct Script {
+    words: mpsc::UnboundedReceiver<SourceEvent>,
+    said: u64,
+    /// How many words have been carried out.
+    done: watch::Sender<u64>,
+}
+
+impl Source for Script {
+    fn next(&mut self) -> BoxFuture<'_, SourceEvent> {
+        Box::pin(async {
+            self.done.send_replace(self.said);
+            let Some(word) = self.words.recv().await else { pending().await };
+            self.said += 1;
+            word
+        })
+    }
+
+    fn log_name(&self) -> &str {
+        LOG
+    }
+}
+
+/// Shows what it is told: milliseconds after `NOW`, on both clocks.
+#[derive(Default)]
+struct VirtualClock {
+    after: AtomicU64,
+}
+
+impl VirtualClock {
+    fn set(&self, after: Duration) {
+        let millis = u64::try_from(after.as_millis()).expect("milliseconds");
+        self.after.store(millis, Ordering::Relaxed);
+    }
+}
+
+impl Clock for VirtualClock {
+    fn now(&self) -> UnixMillis {
+        border::millis(NOW).saturating_add(self.monotonic())
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::from_millis(self.after.load(Ordering::Relaxed))
+    }
+}
+
+/// An applier that runs, and everything around it.
+struct Stage {
+    words: mpsc::UnboundedSender<SourceEvent>,
+    told: u64,
+    done: watch::Receiver<u64>,
+    applied: watch::Receiver<Frontier>,
+    reader: SnapshotReader,
+    ingest: Arc<Ingest>,
+    clock: Arc<VirtualClock>,
+    stop: oneshot::Sender<()>,
+    running: JoinHandle<Result<(), SourceFault>>,
+}
+
+impl Stage {
+    fn start() -> Self {
+        let issuer = Issuer { name: ISSUER, tenants: Speaks::ForAll, issue_time_skew: 0 };
+        let world = World {
+            now: NOW,
+            horizon: 108_000,
+            skew: 300,
+            issuers: vec![issuer],
+            served: None,
+            caught_up: false,
+            anchors: Vec::new(),
+        };
+        let incarnation = Incarnation([7; 16]);
+        let mut builder = Builder::new(Arc::new(border::rules(&world)), incarnation, 7);
+        let (publisher, reader) = publish::cell(builder.freeze());
+        let (announce, applied) = watch::channel(Frontier::empty(incarnation));
+        let (words, script) = mpsc::unbounded_channel();
+        let (carried_out, done) = watch::channel(0);
+        let script = Script { words: script, said: 0, done: carried_out };
+        let ingest = Arc::new(Ingest::default());
+        let clock = Arc::new(VirtualClock::default());
+        let applier = Applier::new(
+            script,
+            builder,
+            publisher,
+            announce,
+            Arc::clone(&ingest),
+            Arc::<VirtualClock>::clone(&clock),
+        );
+        let (stop, stopped) = oneshot::channel::<()>();
+        let running = tokio::spawn(applier.run(async { stopped.await.unwrap_or_default() }));
+        Self { words, told: 0, done, applied, reader, ingest, clock, stop, running }
+    }
+
+    /// Hands over a word without waiting for what becomes of it.
+    fn tell(&mut self, word: SourceEvent) {
+        self.told += 1;
+        self.words.send(word).expect("an applier that runs");
+    }
+
+    /// Hands over a word and waits until it has been carried out.
+    async fn say(&mut self, word: SourceEvent) {
+        self.tell(word);
+        let told = self.told;
+        self.done.wait_for(|&done| done >= told).await.expect("an applier that runs");
+    }
+
+    fn next_offset(&self) -> Offset {
+        self.reader.load().frontier().next_offset(Partition(0))
+    }
+
+    fn age(&self) -> Option<Duration> {
+        self.reader.age(&*self.clock)
+    }
+
+    async fn end(self) {
+        self.stop.send(()).expect("an applier that runs");
+        self.running.await.expect("no panic").expect("no fault");
+    }
+}
+
+/// A revocation of a user's tokens, as a log holds it.
+fn revocation(user: &str) -> Vec<u8> {
+    event(Fact::SessionsRevoked(v1::SessionsRevoked { user: user.to_owned() }), 0)
+}
+
+/// An event that happened so many milliseconds after it was received, 10 s before `NOW`.
+fn event(fact: Fact, ahead: i64) -> Vec<u8> {
+    let received_ms = i64::try_from(NOW).expect("an instant") - 10_000;
+    let event = v1::Event {
+        id: String::new(),
+        tenant: TENANT.to_owned(),
+        source: "directory".to_owned(),
+        event_time_ms: received_ms + ahead,
+        received_ms,
+        fact: Some(fact),
+    };
+    event.encode_to_vec()
+}
+
+/// Records from this offset on.
+fn batch(from: u64, payloads: impl IntoIterator<Item = Vec<u8>>) -> SourceEvent {
+    let records: Vec<SourceRecord> = (from..)
+        .zip(payloads)
+        .map(|(offset, payload)| SourceRecord {
+            position: Position { partition: Partition(0), offset: Offset(offset) },
+            appended: border::millis(NOW - 10_000),
+            payload,
+        })
+        .collect();
+    let next = Offset(from + records.len() as u64);
+    SourceEvent::Batch(Batch { partition: Partition(0), records, next })
+}
+
+/// The log ended here, so long after `NOW`.
+fn log_end(end: u64, after: Duration) -> SourceEvent {
+    SourceEvent::End(LogEnd {
+        wall: border::millis(NOW).saturating_add(after),
+        monotonic: after,
+        partition: Partition(0),
+        end: Offset(end),
+    })
+}
+
+/// Asks about a token of this user, from before every revocation.
+fn ask(reader: &SnapshotReader, user: Text) -> Decision {
+    let request = Request {
+        issuer: Some(ISSUER),
+        tenant: Some(TENANT),
+        subject: Some(user),
+        issued_at: Some(NOW / 1000 - 3600),
+        cp1: true,
+        ..Request::default()
+    };
+    border::ask(&reader.load(), &request, NOW)
+}
+
+#[tokio::test]
+async fn a_record_that_is_not_understood_is_quarantined_and_holds_up_nothing() {
+    let poison = b"\xff\xffno event".to_vec();
+    let empty = v1::Event::default().encode_to_vec();
+    let mut stage = Stage::start();
+    stage.say(batch(0, [revocation("anna"), poison.clone(), empty, revocation("boris")])).await;
+    stage.say(SourceEvent::CaughtUp).await;
+
+    assert_eq!(stage.next_offset(), Offset(4));
+    for user in ["anna", "boris"] {
+        assert_eq!(ask(&stage.reader, user).primary, Some(Reason::Revoked), "{user}");
+    }
+    assert_eq!(stage.ingest.quarantined.value(), 2);
+    assert_eq!(stage.ingest.changed.value(), 2);
+    let notes = stage.ingest.quarantine_notes();
+    let told: Vec<_> = notes.iter().map(|note| note.position.as_str()).collect();
+    assert_eq!(told, ["scripted/0@1", "scripted/0@2"]);
+    assert_eq!(notes[0].head, poison);
+    assert!(notes[0].reason.starts_with("not a protobuf caed.v1.Event"), "{notes:?}");
+    assert!(notes[1].reason.starts_with("tenant: is empty"), "{notes:?}");
+
+    // Whatever was read before: the same record is the same poison.
+    stage.say(batch(4, [poison])).await;
+    assert_eq!(stage.next_offset(), Offset(5));
+    let notes = stage.ingest.quarantine_notes();
+    assert_eq!(notes[0].reason, notes[2].reason);
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn nothing_is_answered_before_the_log_has_been_read_to_its_end() {
+    let mut stage = Stage::start();
+    stage.say(batch(0, [revocation("anna")])).await;
+    stage.say(batch(1, [revocation("boris")])).await;
+    assert_eq!(ask(&stage.reader, "anna").primary, Some(Reason::NotReady));
+    assert_eq!(stage.next_offset(), Offset(0));
+    assert_eq!(stage.applied.borrow().next_offset(Partition(0)), Offset(0));
+
+    stage.say(SourceEvent::CaughtUp).await;
+    assert_eq!(ask(&stage.reader, "anna").primary, Some(Reason::Revoked));
+    assert_eq!(ask(&stage.reader, "carla").verdict, Verdict::Allow);
+    assert_eq!(stage.applied.borrow().next_offset(Partition(0)), Offset(2));
+    stage.end().await;
+}
+
+/// Whoever waits for a position and then asks, asks a snapshot that contains it: on several threads,
+/// many times, with nothing but the announcement to wait for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_position_is_announced_after_the_snapshot_that_contains_it() {
+    let mut stage = Stage::start();
+    stage.tell(SourceEvent::CaughtUp);
+    for offset in 0..2000 {
+        stage.tell(batch(offset, [revocation("anna")]));
+        let position = Position { partition: Partition(0), offset: Offset(offset) };
+        let announced = stage.applied.wait_for(|frontier| frontier.contains(position)).await;
+        let announced = announced.expect("an applier that runs").clone();
+        let snapshot = stage.reader.load();
+        assert!(snapshot.frontier().contains(position), "{offset}");
+        assert!(
+            snapshot.frontier().next_offset(Partition(0)) >= announced.next_offset(Partition(0))
+        );
+        drop(snapshot);
+        assert_eq!(ask(&stage.reader, "anna").primary, Some(Reason::Revoked));
+    }
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn knowledge_is_current_only_where_the_snapshot_reaches_the_end_of_the_log() {
+    let second = Duration::from_secs(1);
+    let mut stage = Stage::start();
+    stage.say(batch(0, [revocation("anna")])).await;
+    stage.say(log_end(1, Duration::ZERO)).await;
+    assert_eq!(stage.age(), None, "nothing is published yet");
+
+    stage.say(SourceEvent::CaughtUp).await;
+    assert_eq!(stage.age(), None, "nobody said where the log ends");
+    stage.say(log_end(2, Duration::ZERO)).await;
+    assert_eq!(stage.age(), None, "a record is missing");
+    stage.say(log_end(1, Duration::ZERO)).await;
+    assert_eq!(stage.age(), Some(Duration::ZERO));
+
+    stage.clock.set(7 * second);
+    assert_eq!(stage.age(), Some(7 * second), "nothing was confirmed since");
+    stage.say(log_end(2, 7 * second)).await;
+    assert_eq!(stage.age(), Some(7 * second), "a record is missing");
+    stage.say(batch(1, [revocation("boris")])).await;
+    assert_eq!(stage.age(), Some(7 * second), "a record alone confirms nothing");
+    // The clocks were read before the log was asked, a second ago.
+    stage.say(log_end(2, 6 * second)).await;
+    assert_eq!(stage.age(), Some(second));
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn a_hole_in_a_compacted_log_is_passed() {
+    let mut stage = Stage::start();
+    stage.say(SourceEvent::CaughtUp).await;
+    let hole = Batch { partition: Partition(0), records: Vec::new(), next: Offset(40) };
+    stage.say(SourceEvent::Batch(hole)).await;
+    assert_eq!(stage.next_offset(), Offset(40));
+    stage.say(batch(40, [revocation("anna")])).await;
+    assert_eq!(stage.next_offset(), Offset(41));
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn what_a_sender_should_know_is_counted() {
+    let client = |user: &str| {
+        let (client, user) = ("app-1".to_owned(), user.to_owned());
+        Fact::ClientRevoked(v1::ClientRevoked { client, user })
+    };
+    let horizon_ms = 108_000_000;
+    let mut stage = Stage::start();
+    stage
+        .say(batch(
+            0,
+            [
+                event(client(""), 0),
+                event(client("anna"), 0),
+                event(client("anna"), 0),
+                event(client("anna"), 300_001),
+                event(client("anna"), -horizon_ms - 1),
+                event(client("anna"), -horizon_ms),
+            ],
+        ))
+        .await;
+    let Ingest { changed, unchanged, stale, .. } = &*stage.ingest;
+    assert_eq!([changed, unchanged, stale].map(Counter::value), [2, 2, 2]);
+    assert_eq!(stage.ingest.missing_tokens_without_claim.value(), 1);
+    assert_eq!(stage.ingest.cutoffs_set_to_receipt.value(), 1);
+    assert_eq!(stage.ingest.older_than_horizon.value(), 1);
+    assert_eq!(stage.ingest.times_read_as_seconds.value(), 0);
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn a_source_that_is_lost_ends_the_applier_with_its_fault() {
+    let mut stage = Stage::start();
+    stage.tell(SourceEvent::Lost(SourceFault { cause: "the disk is gone".into() }));
+    let fault = stage.running.await.expect("no panic").expect_err("a fault");
+    assert_eq!(fault.cause.to_string(), "the disk is gone");
+}
