@@ -172,8 +172,13 @@ fn event(fact: Fact, ahead: i64) -> Vec<u8> {
     event.encode_to_vec()
 }
 
-/// Records from this offset on.
+/// Records from this offset on, that were appended together.
 fn batch(from: u64, payloads: impl IntoIterator<Item = Vec<u8>>) -> SourceEvent {
+    SourceEvent::Batch(Batch { is_whole: true, ..part(from, payloads) })
+}
+
+/// Records from this offset on, with more to come that was appended with them.
+fn part(from: u64, payloads: impl IntoIterator<Item = Vec<u8>>) -> Batch {
     let records: Vec<SourceRecord> = (from..)
         .zip(payloads)
         .map(|(offset, payload)| SourceRecord {
@@ -183,7 +188,7 @@ fn batch(from: u64, payloads: impl IntoIterator<Item = Vec<u8>>) -> SourceEvent 
         })
         .collect();
     let next = Offset(from + records.len() as u64);
-    SourceEvent::Batch(Batch { partition: Partition(0), records, next })
+    Batch { is_whole: false, partition: Partition(0), records, next }
 }
 
 /// The log ended here, so long after `NOW`.
@@ -304,10 +309,23 @@ async fn knowledge_is_current_only_where_the_snapshot_reaches_the_end_of_the_log
 }
 
 #[tokio::test]
+async fn what_was_appended_together_is_seen_together() {
+    let mut stage = Stage::start();
+    stage.say(SourceEvent::CaughtUp).await;
+    stage.say(log_end(0, Duration::ZERO)).await;
+    stage.say(SourceEvent::Batch(part(0, [revocation("anna")]))).await;
+    stage.say(log_end(1, Duration::ZERO)).await;
+    assert_eq!(stage.next_offset(), Offset(0), "a part of it is not published");
+    stage.say(batch(1, [revocation("boris")])).await;
+    assert_eq!(stage.next_offset(), Offset(2));
+    stage.end().await;
+}
+
+#[tokio::test]
 async fn a_hole_in_a_compacted_log_is_passed() {
     let mut stage = Stage::start();
     stage.say(SourceEvent::CaughtUp).await;
-    let hole = Batch { partition: Partition(0), records: Vec::new(), next: Offset(40) };
+    let hole = Batch { is_whole: true, next: Offset(40), ..part(0, []) };
     stage.say(SourceEvent::Batch(hole)).await;
     assert_eq!(stage.next_offset(), Offset(40));
     stage.say(batch(40, [revocation("anna")])).await;

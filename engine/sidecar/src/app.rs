@@ -4,7 +4,7 @@
 //! sink ─► log ─► source ─► applier ─► snapshot ─► pdp ─► surfaces
 //! ```
 //!
-//! Every task is in one [`JoinSet`] and ends on shutdown. If one of them fails, the process ends: a
+//! Every task has an owner here and ends on shutdown. If one of them fails, the process ends: a
 //! sidecar whose applier is gone would go on answering from what it knew.
 //!
 //! # The end
@@ -14,7 +14,6 @@
 //! 3. The applier stops, the log is sealed, and the process ends.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,14 +24,15 @@ use caed_core::position::{Frontier, Incarnation};
 use caed_core::publish;
 use caed_core::time::Clock;
 use caed_streams::applier::Applier;
-use caed_streams::embedded::{self, Embedded, LOG_NAME};
+use caed_streams::embedded::{self, Embedded, Ending, LOG_NAME};
 use caed_streams::log::{self, FolderDisk, Identity, Log, LogReader, Options, Repair};
 use caed_surfaces::native::{self, Health, Parts};
 use caed_surfaces::pdp::Pdp;
 use caed_surfaces::{admin, metrics};
 use tokio::net::{TcpListener, UnixListener};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::service::Routes;
@@ -40,7 +40,7 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
 use crate::config::{Config, Listen};
-use crate::listen;
+use crate::listen::{self, SocketFile};
 
 /// How long calls in progress may take to finish once the end has begun. Gateways give up sooner.
 pub const GRACE: Duration = Duration::from_secs(5);
@@ -51,15 +51,20 @@ pub struct App {
     pub grpc: Option<SocketAddr>,
     /// Where probes and metrics are served.
     pub admin: Option<SocketAddr>,
-    /// A Unix socket to remove at the end.
-    socket: Option<PathBuf>,
     pdp: Pdp,
     frontier: watch::Receiver<Frontier>,
     health: Health,
     stop: watch::Sender<Stage>,
-    tasks: JoinSet<anyhow::Result<()>>,
-    log_thread: std::thread::JoinHandle<()>,
+    /// What answers: ends when no call is in progress any more.
+    serving: Tasks,
+    /// What knows: the applier and the owner of the log.
+    knowing: Tasks,
+    log: Ending,
+    /// Removed when the app is gone.
+    _socket: Option<SocketFile>,
 }
+
+type Tasks = JoinSet<anyhow::Result<()>>;
 
 /// How far the end has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,80 +80,96 @@ enum Stage {
 /// Sockets that are bound.
 struct Bound {
     grpc: Option<TcpListener>,
-    socket: Option<UnixListener>,
+    socket: Option<(UnixListener, SocketFile)>,
     admin: Option<TcpListener>,
 }
 
 impl App {
     /// Opens the log, binds every listener, and starts to serve.
     pub async fn start(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
-        let bound = bind(&config.listen).await?;
+        let Bound { grpc, socket, admin } = bind(&config.listen).await?;
         let log = open_log(&config)?;
         let log_reader = log.reader.clone();
-        let rules = Arc::new(config.rules);
         let incarnation = log_reader.identity().incarnation;
-        let mut builder = Builder::new(rules, incarnation, random_seed()?);
+        let mut builder = Builder::new(Arc::new(config.rules), incarnation, random_seed()?);
         let (publisher, reader) = publish::cell(builder.freeze());
         let (applied, frontier) = watch::channel(Frontier::empty(incarnation));
         let ingest = Arc::new(Ingest::default());
-        let Embedded { sink, source, thread } =
-            embedded::start(log, Arc::clone(&clock), frontier.clone(), reader.clone())?;
+        let Embedded { sink, source, owner, ending } =
+            embedded::split(log, Arc::clone(&clock), frontier.clone(), reader.clone());
         let (stop, stage) = watch::channel(Stage::Running);
-        let mut tasks = JoinSet::new();
 
-        let applier = Applier::new(
-            source,
-            builder,
-            publisher,
-            applied,
-            Arc::clone(&ingest),
-            Arc::clone(&clock),
-        );
-        let stopped = reached(stage.clone(), Stage::Stopped);
-        let runtime = tokio::runtime::Handle::current();
-        // A thread of its own: a large batch must not hold up those who answer requests.
-        tasks.spawn_blocking(move || {
+        // Each on a thread of its own: a large batch or a slow disk must not hold up those who
+        // answer requests.
+        let mut knowing = Tasks::new();
+        let (runtime, stopped) = (Handle::current(), reached(stage.clone(), Stage::Stopped));
+        let (ingested, applying) = (Arc::clone(&ingest), Arc::clone(&clock));
+        let applier = Applier::new(source, builder, publisher, applied, ingested, applying);
+        knowing.spawn_blocking(move || {
             runtime.block_on(applier.run(stopped)).context("the applier stopped")
         });
+        let runtime = Handle::current();
+        knowing.spawn_blocking(move || {
+            owner.run(&runtime);
+            Ok(())
+        });
 
-        let pdp = Pdp::new(reader.clone(), clock, config.profile);
+        let mut serving = Tasks::new();
+        let pdp = Pdp::new(reader, clock, config.profile);
         let parts = parts(pdp.clone(), Arc::new(sink), Arc::clone(&ingest), log_reader);
         let (routes, health) = native::routes(parts).await.context("building the services")?;
         let draining = || reached(stage.clone(), Stage::Draining);
-        let grpc = bound.grpc.as_ref().map(TcpListener::local_addr).transpose()?;
-        if let Some(listener) = bound.grpc {
-            tasks.spawn(serve_tcp(routes.clone(), listener, draining()));
+        let grpc_address = grpc.as_ref().map(TcpListener::local_addr).transpose()?;
+        if let Some(listener) = grpc {
+            serving.spawn(serve_tcp(routes.clone(), listener, draining()));
         }
-        if let Some(listener) = bound.socket {
-            tasks.spawn(serve_unix(routes, listener, draining()));
+        let (unix, socket) = socket.unzip();
+        if let Some(listener) = unix {
+            serving.spawn(serve_unix(routes, listener, draining()));
         }
-        let admin = bound.admin.as_ref().map(TcpListener::local_addr).transpose()?;
-        if let Some(listener) = bound.admin {
+        let admin_address = admin.as_ref().map(TcpListener::local_addr).transpose()?;
+        if let Some(listener) = admin {
             let router = admin::router(pdp.clone(), metrics::registry(pdp.clone(), ingest));
             let served = axum::serve(listener, router).with_graceful_shutdown(draining());
-            tasks.spawn(async move { served.await.context("serving the admin listener") });
+            serving.spawn(async move { served.await.context("serving the admin listener") });
         }
-        tasks.spawn(report_ready(pdp.clone(), frontier.clone(), health.clone(), draining()));
-        let socket = config.listen.grpc_socket;
-        tracing::info!(?grpc, ?socket, ?admin, log = %config.log_directory.display(), "serving");
-        Ok(Self { grpc, admin, socket, pdp, frontier, health, stop, tasks, log_thread: thread })
+        let log = config.log_directory.display();
+        let unix = config.listen.grpc_socket;
+        tracing::info!(grpc = ?grpc_address, ?unix, admin = ?admin_address, %log, "serving");
+        Ok(Self {
+            grpc: grpc_address,
+            admin: admin_address,
+            pdp,
+            frontier,
+            health,
+            stop,
+            serving,
+            knowing,
+            log: ending,
+            _socket: socket,
+        })
     }
 
-    /// Returns once requests are decided.
-    pub async fn ready(&self) {
-        until_ready(&self.pdp, self.frontier.clone()).await;
+    /// Ready once requests are decided; never, if that fails.
+    pub fn ready(&self) -> impl Future<Output = ()> + Send + use<> {
+        until_ready(self.pdp.clone(), self.frontier.clone())
     }
 
     /// Serves until `end` is ready or a task fails, then ends in order.
     pub async fn run(mut self, end: impl Future<Output = ()>) -> anyhow::Result<()> {
-        tokio::pin!(end);
+        let ready = self.ready();
+        tokio::pin!(end, ready);
+        let mut is_ready = false;
         let outcome = loop {
             tokio::select! {
                 () = &mut end => break Ok(()),
-                Some(joined) = self.tasks.join_next() => match flatten(joined) {
-                    Ok(()) => {}
-                    Err(error) => break Err(error),
-                },
+                () = &mut ready, if !is_ready => {
+                    is_ready = true;
+                    self.health.set(true).await;
+                    tracing::info!("ready");
+                }
+                Some(joined) = self.knowing.join_next() => break ended_early(joined),
+                Some(joined) = self.serving.join_next() => break ended_early(joined),
             }
         };
         self.end().await;
@@ -157,34 +178,18 @@ impl App {
 
     async fn end(mut self) {
         tracing::info!("ending: no new calls are taken");
-        let _ = self.stop.send(Stage::Draining);
         self.health.set(false).await;
-        // The applier goes on meanwhile: a publisher may be waiting to see its event applied.
-        let drained = timeout(GRACE, async {
-            while self.tasks.len() > 1 {
-                self.tasks.join_next().await;
-            }
-        });
-        if drained.await.is_err() {
-            tracing::warn!(
-                grace_s = GRACE.as_secs(),
-                "calls were still in progress and are cut off"
-            );
+        let _ = self.stop.send(Stage::Draining);
+        // Who knows goes on meanwhile: a publisher may be waiting to see its event applied.
+        if timeout(GRACE, all_ended(&mut self.serving)).await.is_err() {
+            let grace_s = GRACE.as_secs();
+            tracing::warn!(grace_s, "calls were still in progress and are cut off");
+            self.serving.abort_all();
         }
         let _ = self.stop.send(Stage::Stopped);
-        if timeout(GRACE, async { while self.tasks.join_next().await.is_some() {} }).await.is_err()
-        {
-            self.tasks.abort_all();
-            while self.tasks.join_next().await.is_some() {}
-        }
-        if let Some(path) = self.socket {
-            // Somebody may have removed it already.
-            let _ = std::fs::remove_file(path);
-        }
-        // The services are gone, and with them the last handle of the sink.
-        let joined = tokio::task::spawn_blocking(move || self.log_thread.join()).await;
-        if !matches!(joined, Ok(Ok(()))) {
-            tracing::error!("the thread of the embedded log panicked");
+        self.log.end().await;
+        if timeout(GRACE, all_ended(&mut self.knowing)).await.is_err() {
+            tracing::error!("the log could not be closed in time; the next start repairs its end");
         }
         tracing::info!("ended");
     }
@@ -270,26 +275,9 @@ async fn serve_unix(
     server.serve_with_incoming_shutdown(incoming, end).await.context("serving gRPC over a socket")
 }
 
-/// Says once that requests are decided.
-async fn report_ready(
-    pdp: Pdp,
-    frontier: watch::Receiver<Frontier>,
-    health: Health,
-    end: impl Future<Output = ()>,
-) -> anyhow::Result<()> {
-    tokio::select! {
-        () = until_ready(&pdp, frontier) => {
-            health.set(true).await;
-            tracing::info!("ready");
-        }
-        () = end => {}
-    }
-    Ok(())
-}
-
 /// Ready once requests are decided. Frontiers are announced after their snapshot is published, so
 /// the first one that finds a snapshot ready is early enough.
-async fn until_ready(pdp: &Pdp, mut frontier: watch::Receiver<Frontier>) {
+async fn until_ready(pdp: Pdp, mut frontier: watch::Receiver<Frontier>) {
     if frontier.wait_for(|_| pdp.is_ready()).await.is_err() {
         // The applier has ended, and with it the process is about to.
         std::future::pending::<()>().await;
@@ -302,6 +290,16 @@ async fn reached(mut current: watch::Receiver<Stage>, stage: Stage) {
     let _ = current.wait_for(|current| *current >= stage).await;
 }
 
-fn flatten(joined: Result<anyhow::Result<()>, tokio::task::JoinError>) -> anyhow::Result<()> {
-    joined.context("a task panicked")?
+/// A task that ends while all should go on is a fault, whatever it says.
+fn ended_early(joined: Result<anyhow::Result<()>, JoinError>) -> anyhow::Result<()> {
+    joined.context("a task panicked")?.and_then(|()| anyhow::bail!("a task ended by itself"))
+}
+
+/// Waits until every task has ended, whatever came of it; what failed is logged.
+async fn all_ended(tasks: &mut Tasks) {
+    while let Some(joined) = tasks.join_next().await {
+        if let Err(error) = joined.context("a task panicked").and_then(|ended| ended) {
+            tracing::error!(error = format!("{error:#}"), "a task failed at the end");
+        }
+    }
 }

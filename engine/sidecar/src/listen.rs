@@ -1,10 +1,11 @@
 //! Sockets: bound before anything starts, so that a port in use is the first thing one learns.
 
 use std::fs;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::process;
 
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 
@@ -43,17 +44,45 @@ pub async fn tcp(key: &'static str, address: SocketAddr) -> Result<TcpListener, 
     bound.map_err(|cause| ListenError::Address { key, address, cause })
 }
 
+/// A Unix socket's file: removed with this value.
+pub struct SocketFile(PathBuf);
+
 /// Binds a Unix socket that its owner alone may use. A socket that a dead process left behind is
 /// replaced; anything else at the path is not.
-pub async fn unix(path: &Path) -> Result<UnixListener, ListenError> {
+pub async fn unix(path: &Path) -> Result<(UnixListener, SocketFile), ListenError> {
     let failed = |cause| ListenError::Socket { path: path.to_owned(), cause };
-    if fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
-        if UnixStream::connect(path).await.is_ok() {
-            return Err(ListenError::InUse { path: path.to_owned() });
+    if let Ok(found) = fs::symlink_metadata(path) {
+        if !found.file_type().is_socket() {
+            return Err(failed(ErrorKind::AlreadyExists.into()));
         }
-        fs::remove_file(path).map_err(failed)?;
+        match UnixStream::connect(path).await {
+            // Nobody listens.
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+                fs::remove_file(path).map_err(failed)?;
+            }
+            Ok(_) | Err(_) => return Err(ListenError::InUse { path: path.to_owned() }),
+        }
     }
-    let listener = UnixListener::bind(path).map_err(failed)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
-    Ok(listener)
+    // Bound where nobody else can look and moved when its mode is right, so that there is no moment
+    // at which others can connect.
+    let folder = path.parent().unwrap_or(Path::new("")).join(format!(".caed-{}", process::id()));
+    fs::DirBuilder::new().mode(0o700).create(&folder).map_err(failed)?;
+    let bound = bind_within(&folder, path);
+    let _ = fs::remove_dir_all(&folder);
+    bound.map_err(failed)
+}
+
+fn bind_within(folder: &Path, path: &Path) -> io::Result<(UnixListener, SocketFile)> {
+    let private = folder.join("socket");
+    let listener = UnixListener::bind(&private)?;
+    fs::set_permissions(&private, fs::Permissions::from_mode(0o600))?;
+    fs::rename(&private, path)?;
+    Ok((listener, SocketFile(path.to_owned())))
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // Somebody may have removed it already.
+        let _ = fs::remove_file(&self.0);
+    }
 }

@@ -1,7 +1,7 @@
 //! The single writer: events in, snapshots out.
 //!
-//! The loop awaits one action and then carries it out without waiting for anything. What a source
-//! hands over as one batch is published as one snapshot. Until the source has delivered everything
+//! The loop awaits one action and then carries it out without waiting for anything. What was
+//! appended together is published as one snapshot, however many batches bring it. Until the source has delivered everything
 //! that its log held at the start nothing is published: a replay is a long first batch, and its
 //! snapshots would answer nobody.
 //!
@@ -86,8 +86,8 @@ impl<S: Source> Applier<S> {
             let action = tokio::select! {
                 biased;
                 () = &mut stop => Action::Stop,
-                event = self.source.next() => Action::Source(event),
                 _ = forget.tick() => Action::Forget,
+                event = self.source.next() => Action::Source(event),
             };
             match action {
                 Action::Source(SourceEvent::Batch(batch)) => self.state.apply(&batch),
@@ -108,7 +108,7 @@ impl Writer {
         }
         self.builder.pass(batch.partition, batch.next);
         self.dirty = true;
-        if self.caught_up {
+        if self.caught_up && batch.is_whole {
             self.publish();
         }
     }
@@ -160,7 +160,9 @@ impl Writer {
         let gone = self.builder.forget_some(self.clock.now());
         self.ingest.forgotten.add(gone as u64);
         self.publisher.retire();
-        if gone > 0 && self.caught_up {
+        // Never in the midst of what was appended together. What was forgotten changes no answer and
+        // goes with the next snapshot.
+        if gone > 0 && self.caught_up && !self.dirty {
             self.publish();
         }
     }

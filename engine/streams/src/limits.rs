@@ -6,12 +6,12 @@ use std::time::Duration;
 /// snapshot per batch costs little while replaying, small enough to keep memory flat.
 pub const BATCH_BYTES_MAX: usize = 1 << 20;
 
-/// Calls to publish that may wait for the disk. More are refused as busy. Guess: with one sync for
-/// all that wait, a full queue is a disk that has stopped.
-pub const APPEND_QUEUE_MAX: usize = 1024;
+/// Calls to publish that may wait for the disk, of at most 4 MiB each. More are refused as busy.
+/// Guess: with one sync for all that wait, a full queue is a disk that has stopped.
+pub const APPEND_QUEUE_MAX: usize = 256;
 
-/// Records that are synced together at the most. A synced batch is as slow as its slowest byte;
-/// guess.
+/// Records after which no further call joins those that are synced together. Guess: the sync costs
+/// less than writing so many.
 pub const GROUP_RECORDS_MAX: usize = 4096;
 
 /// How often a source says where its log ends when nothing else happens: the age that answers show

@@ -21,6 +21,8 @@ pub enum SourceEvent {
 /// Consecutive records of one partition.
 #[derive(Debug)]
 pub struct Batch {
+    /// Whether what was appended together ends here. Before that nothing of it may be seen.
+    pub is_whole: bool,
     /// Their partition.
     pub partition: Partition,
     /// The records.

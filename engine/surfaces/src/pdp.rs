@@ -44,8 +44,9 @@ impl Pdp {
 
     /// Loads the newest snapshot. Once per request.
     pub fn moment(&self) -> Moment<'_> {
-        let snapshot = self.reader.load();
+        // The age first: what is published in between is younger than it says, never older.
         let age = self.reader.age(&*self.clock);
+        let snapshot = self.reader.load();
         Moment { pdp: self, snapshot, now: self.clock.now(), age }
     }
 

@@ -10,13 +10,16 @@ use clap::Args;
 use super::private::Private;
 use super::{At, load, output};
 use crate::client;
+use crate::config::Config;
 
 /// The token is given by flags, or as JSON.
 #[derive(Args)]
 pub(super) struct Decide {
     /// The whole request as JSON, such as {"claims": {"iss": "…", "tid": "…", "sub": "…"}}; - reads
     /// it from standard input.
-    #[arg(long, value_name = "JSON", conflicts_with_all = ["iss", "tid", "sub", "iat"])]
+    #[arg(long, value_name = "JSON", conflicts_with_all = [
+        "iss", "tid", "sub", "iat", "exp", "nbf", "sid", "jti", "azp", "deviceid", "xms_cc",
+    ])]
     request: Option<String>,
     /// `iss`: who issued the token.
     #[arg(long)]
@@ -52,7 +55,7 @@ pub(super) struct Decide {
     #[arg(long)]
     xms_cc: Vec<String>,
     /// Reads the log of this configuration instead of asking a sidecar. No sidecar may have it open.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "address")]
     from_log: Option<std::path::PathBuf>,
     /// Prints the reply as JSON.
     #[arg(long)]
@@ -65,14 +68,18 @@ impl Decide {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let request = self.request()?;
         let private = match &self.from_log {
-            Some(config) => Some(Private::start(load(config)?).await?),
+            Some(config) => Some(Private::start(with_log(load(config)?)?).await?),
             None => None,
         };
         let channel = match &private {
             Some(private) => private.channel.clone(),
             None => client::connect(&self.at.address()).await?,
         };
-        let reply = AccessEvaluationClient::new(channel).evaluate(request).await?.into_inner();
+        let reply = AccessEvaluationClient::new(channel)
+            .evaluate(request)
+            .await
+            .map_err(|status| output::refusal(&status))?
+            .into_inner();
         if let Some(private) = private {
             private.end().await?;
         }
@@ -113,4 +120,17 @@ impl Decide {
         };
         Ok(v1::EvaluateRequest { token: Some(v1::evaluate_request::Token::Claims(claims)) })
     }
+}
+
+/// Refuses a configuration without a log. A sidecar would make one, and an empty log allows
+/// whatever is asked.
+fn with_log(config: Config) -> anyhow::Result<Config> {
+    let folder = &config.log_directory;
+    let is_there = std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
+    anyhow::ensure!(
+        is_there,
+        "there is no log in {}; give the configuration of the sidecar that wrote it",
+        folder.display()
+    );
+    Ok(config)
 }

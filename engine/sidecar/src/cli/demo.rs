@@ -39,6 +39,7 @@ pub(super) async fn run() -> anyhow::Result<ExitCode> {
         decisions: AccessEvaluationClient::new(sidecar.channel.clone()),
         clock: SystemClock::new(),
         enforced: Vec::new(),
+        is_news: false,
         step: 0,
         wrong: 0,
     };
@@ -57,6 +58,8 @@ struct Story {
     clock: SystemClock,
     /// From publishing to being enforced, as seen by the publisher.
     enforced: Vec<Duration>,
+    /// The last event has not shown in an answer yet.
+    is_news: bool,
     step: usize,
     wrong: usize,
 }
@@ -137,6 +140,7 @@ impl Story {
         let started = Instant::now();
         self.events.publish(request).await?;
         self.enforced.push(started.elapsed());
+        self.is_news = true;
         Ok(())
     }
 
@@ -164,7 +168,7 @@ impl Story {
         Ok(())
     }
 
-    fn print(&self, text: &str, reply: &v1::EvaluateReply, elapsed: Duration, is_right: bool) {
+    fn print(&mut self, text: &str, reply: &v1::EvaluateReply, elapsed: Duration, is_right: bool) {
         let mark = if is_right { "✓" } else { "✗ NOT AS EXPECTED" };
         let verdict = reply.verdict().as_str_name().trim_start_matches("VERDICT_");
         output::line(format!("{:>2}. {text}", self.step));
@@ -180,11 +184,10 @@ impl Story {
         if let Some(challenge) = &reply.challenge {
             output::line(format!("      challenge: {}", challenge.claims.trim_end()));
         }
-        if let Some(enforced) =
-            self.enforced.last().filter(|_| reply.verdict() != v1::Verdict::Allow)
-        {
+        if let Some(enforced) = self.enforced.last().filter(|_| self.is_news) {
             let millis = enforced.as_secs_f64() * 1000.0;
             output::line(format!("      enforced {millis:.2} ms after the event was published"));
+            self.is_news = false;
         }
     }
 
@@ -240,8 +243,10 @@ fn config(folder: &tempfile::TempDir) -> anyhow::Result<Config> {
         authorization_uri: Some(format!("{ISSUER}/authorize")),
     };
     let rules = Rules { issuers: Issuers::new([issuer])?, ..Rules::default() };
-    let profile =
-        Profile { incapable_clients: HashSet::from([ObjectKey::parse(LEGACY)?]), ..Profile::default() };
+    let profile = Profile {
+        incapable_clients: HashSet::from([ObjectKey::parse(LEGACY)?]),
+        ..Profile::default()
+    };
     Ok(Config {
         log_directory: folder.path().join("log"),
         listen: Listen { grpc: None, grpc_socket: None, admin: None },

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::{Args, Parser, Subcommand};
 
 use crate::client::DEFAULT_ADDRESS;
@@ -104,8 +104,17 @@ impl At {
 fn load(path: &Path) -> anyhow::Result<Config> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("the configuration {} can not be read", path.display()))?;
-    // `CAED_AT` is for the commands that talk to a sidecar, and no key.
-    let environment: BTreeMap<_, _> =
-        std::env::vars().filter(|(name, _)| name != "CAED_AT").collect();
+    let mut environment = BTreeMap::new();
+    for (name, value) in std::env::vars_os() {
+        // What is no text is none of ours, unless it begins as ours do.
+        let Ok(name) = name.into_string() else { continue };
+        // `CAED_AT` is for the commands that talk to a sidecar, and no key.
+        if !name.starts_with("CAED_") || name == "CAED_AT" {
+            continue;
+        }
+        let value = value.into_string();
+        let value = value.map_err(|_| anyhow!("the environment variable {name} is not UTF-8"))?;
+        environment.insert(name, value);
+    }
     Config::parse(&text, &environment).with_context(|| path.display().to_string())
 }

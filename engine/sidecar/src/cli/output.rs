@@ -1,23 +1,36 @@
 //! What the commands print. The only place that writes to standard output and error.
+//!
+//! Whoever reads may have seen enough and gone (`caed status | head -1`). That is no fault of the
+//! command, and does not change how it ends.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "printing is what commands do")]
+use std::io::{self, Write};
 
 use caed_proto::v1;
 use serde::Serialize;
+use tonic::{Code, Status};
 
 /// Prints a line of an answer.
 pub(super) fn line(text: impl AsRef<str>) {
-    println!("{}", text.as_ref());
+    let _ = writeln!(io::stdout(), "{}", text.as_ref());
 }
 
 /// Prints something beside the answer.
 pub(super) fn note(text: impl AsRef<str>) {
-    eprintln!("{}", text.as_ref());
+    let _ = writeln!(io::stderr(), "{}", text.as_ref());
 }
 
 /// Prints why a command failed, with every cause.
 pub(super) fn error(error: &anyhow::Error) {
-    eprintln!("caed: {error:#}");
+    note(format!("caed: {error:#}"));
+}
+
+/// What a sidecar says instead of an answer. What is wrong with a request it says in full; anything
+/// else is named first.
+pub(super) fn refusal(status: &Status) -> anyhow::Error {
+    match status.code() {
+        Code::InvalidArgument => anyhow::anyhow!("{}", status.message()),
+        code => anyhow::anyhow!("{code}: {}", status.message()),
+    }
 }
 
 /// Prints a message as proto3 JSON.

@@ -28,13 +28,20 @@ impl Private {
         let config = Config { listen: Listen { grpc, grpc_socket: None, admin: None }, ..config };
         let app = App::start(config, Arc::new(SystemClock::new())).await?;
         let address = app.grpc.context("gRPC is served")?;
-        app.ready().await;
-        let channel = client::connect(&address.to_string()).await?;
+        let ready = app.ready();
         let (end, ended) = oneshot::channel();
-        let running = tokio::spawn(app.run(async {
+        let mut running = tokio::spawn(app.run(async {
             // A command that is gone wants no sidecar either.
             let _ = ended.await;
         }));
+        tokio::select! {
+            () = ready => {}
+            ended = &mut running => {
+                ended.context("the sidecar panicked")??;
+                anyhow::bail!("the sidecar ended before it was ready");
+            }
+        }
+        let channel = client::connect(&address.to_string()).await?;
         Ok(Self { channel, end, running })
     }
 

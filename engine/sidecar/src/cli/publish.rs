@@ -5,13 +5,15 @@ use std::io::{BufRead, BufReader, IsTerminal, Read};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow};
 use caed_proto::v1;
 use caed_proto::v1::event::Fact;
 use caed_proto::v1::event_publisher_client::EventPublisherClient;
+use clap::error::ErrorKind;
 use clap::{Args, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use tonic::transport::Channel;
+use tonic::{Code, Status};
 
 use super::{At, output};
 use crate::client;
@@ -20,7 +22,7 @@ use crate::client;
 const BATCH_EVENTS: usize = 500;
 
 #[derive(Args)]
-#[command(subcommand_negates_reqs = true, args_conflicts_with_subcommands = true)]
+#[command(subcommand_negates_reqs = true)]
 pub(super) struct Publish {
     /// Publishes a file of events, one JSON object a line; - reads standard input.
     #[arg(long, value_name = "FILE", required = true)]
@@ -188,12 +190,17 @@ enum Level {
 
 impl Publish {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        if self.event.is_some() && self.file.is_some() {
+            // The parser can't state this conflict without refusing --at before the event.
+            let problem = "give an event or --file, not both\n";
+            clap::Error::raw(ErrorKind::ArgumentConflict, problem).exit();
+        }
         let channel = client::connect(&self.at.address()).await?;
         let client = EventPublisherClient::new(channel);
         match (self.event, self.file) {
             (Some(event), _) => publish_one(client, event.into_event()).await?,
             (None, Some(path)) => publish_file(client, &path).await?,
-            (None, None) => bail!("give an event, or --file"),
+            (None, None) => {}
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -205,7 +212,7 @@ async fn publish_one(
     event: v1::Event,
 ) -> anyhow::Result<()> {
     let request = v1::PublishRequest { events: vec![event], wait: v1::Wait::Applied.into() };
-    let reply = client.publish(request).await?.into_inner();
+    let reply = client.publish(request).await.map_err(|status| one_refused(&status))?.into_inner();
     for published in &reply.published {
         let position = published.position.as_ref().map(output::position).unwrap_or_default();
         output::line(format!(
@@ -232,6 +239,7 @@ async fn publish_file(
     let (mut published, mut notices) = (0usize, 0usize);
     loop {
         let mut events = Vec::with_capacity(BATCH_EVENTS);
+        let mut numbers = Vec::with_capacity(BATCH_EVENTS);
         let mut read = 0;
         for (line, number) in lines.by_ref() {
             let line = line.with_context(|| format!("line {number}"))?;
@@ -243,6 +251,7 @@ async fn publish_file(
                 format!("line {number} is no event; {published} events before it are published")
             })?;
             events.push(event);
+            numbers.push(number);
             if events.len() == BATCH_EVENTS {
                 break;
             }
@@ -252,8 +261,14 @@ async fn publish_file(
         }
         let count = events.len();
         let request = v1::PublishRequest { events, wait: v1::Wait::Durable.into() };
-        let reply = client.publish(request).await.with_context(|| {
-            format!("after {published} published events, in the next {count} non-empty lines")
+        let reply = client.publish(request).await.map_err(|status| {
+            let fate = match status.code() {
+                Code::InvalidArgument => format!("the next {count} are not"),
+                // The answer may have been lost on the way.
+                _ => format!("of the next {count} nothing is known"),
+            };
+            let refused = line_refused(&status, &numbers);
+            refused.context(format!("{published} events are published, {fate}"))
         })?;
         published += count;
         notices += reply.get_ref().published.iter().map(|one| one.notices.len()).sum::<usize>();
@@ -266,6 +281,25 @@ async fn publish_file(
         output::note(format!("{notices} notices; `caed status` says what they are"));
     }
     Ok(())
+}
+
+/// Why the event was refused.
+fn one_refused(status: &Status) -> anyhow::Error {
+    let problem = status.message().strip_prefix("events[0].");
+    problem.map_or_else(|| output::refusal(status), |problem| anyhow!("{problem}"))
+}
+
+/// Why events were refused: with the line instead of the event's place in the call, which its
+/// writer never saw.
+fn line_refused(status: &Status, lines: &[usize]) -> anyhow::Error {
+    let named = status.message().strip_prefix("events[").and_then(|rest| {
+        let (index, problem) = rest.split_once("].")?;
+        Some((lines.get(index.parse::<usize>().ok()?)?, problem))
+    });
+    match named {
+        Some((line, problem)) => anyhow!("line {line}: {problem}"),
+        None => output::refusal(status),
+    }
 }
 
 /// The input with its size, where that is known.

@@ -21,7 +21,11 @@ pub(super) struct Status {
 impl Status {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let channel = client::connect(&self.at.address()).await?;
-        let reply = OperationsClient::new(channel).status(v1::StatusRequest {}).await?.into_inner();
+        let reply = OperationsClient::new(channel)
+            .status(v1::StatusRequest {})
+            .await
+            .map_err(|status| output::refusal(&status))?
+            .into_inner();
         if self.json {
             output::json(&reply)?;
         } else {

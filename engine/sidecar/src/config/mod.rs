@@ -89,7 +89,7 @@ impl Config {
 
 fn log_directory(section: &Section<'_>) -> PathBuf {
     let directory = section.string("directory");
-    if directory.is_none() {
+    if !section.has("directory") {
         section.missing("directory", "name a folder that outlives this process");
     }
     section.finish();

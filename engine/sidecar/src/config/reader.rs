@@ -269,7 +269,7 @@ impl<'a> Section<'a> {
 
     /// A time span in whole seconds, such as `"30h"`, `"5m"` or `"300s"`.
     pub(super) fn duration(&self, key: &'static str) -> Option<Found<Duration>> {
-        let problem = "must be a whole number with a unit, such as \"300s\", \"5m\" or \"30h\"";
+        let problem = "must be a whole number with a unit, such as \"300s\", \"5m\" or \"30h\", at most \"366d\"";
         self.read(key, problem, |raw| match raw {
             Raw::Environment(text) => duration(text),
             Raw::File(value) => match value.get_ref() {
@@ -355,6 +355,9 @@ impl fmt::Display for Fault {
     }
 }
 
+/// The longest time span. No token and no clock needs a longer one, and sums of a few can't overflow.
+const DURATION_MAX: Duration = Duration::from_hours(366 * 24);
+
 /// A whole number and a unit.
 fn duration(text: &str) -> Option<Duration> {
     let unit_at = text.find(|character: char| !character.is_ascii_digit())?;
@@ -366,8 +369,8 @@ fn duration(text: &str) -> Option<Duration> {
         "d" => 86400,
         _ => return None,
     };
-    let total = number.parse::<u64>().ok()?.checked_mul(seconds)?;
-    Some(Duration::from_secs(total))
+    let total = Duration::from_secs(number.parse::<u64>().ok()?.checked_mul(seconds)?);
+    (total <= DURATION_MAX).then_some(total)
 }
 
 #[cfg(test)]
@@ -378,7 +381,18 @@ mod tests {
     fn durations_are_whole_numbers_with_a_unit() {
         assert_eq!(duration("30h"), Some(Duration::from_hours(30)));
         assert_eq!(duration("0s"), Some(Duration::ZERO));
-        for text in ["", "5", "m", "5 m", "-5m", "5.5m", "5ms", "99999999999999999999s"] {
+        for text in [
+            "",
+            "5",
+            "m",
+            "5 m",
+            "-5m",
+            "5.5m",
+            "5ms",
+            "367d",
+            "18446744073709551615s",
+            "99999999999999999999s",
+        ] {
             assert_eq!(duration(text), None, "{text}");
         }
     }

@@ -13,7 +13,6 @@ mod source;
 mod writer;
 
 use std::sync::Arc;
-use std::thread;
 
 use caed_core::event::Event;
 use caed_core::position::{Frontier, Offset};
@@ -26,41 +25,45 @@ use crate::log::{Log, LogReader};
 
 pub use sink::EmbeddedSink;
 pub use source::EmbeddedSource;
+pub use writer::{Ending, Owner};
 
 /// What the log is called in positions, metrics and messages.
 pub const LOG_NAME: &str = "embedded";
 
-/// The log's three ends.
+/// The log's ends.
 pub struct Embedded {
     /// Where events go in.
     pub sink: EmbeddedSink,
     /// Where they come out.
     pub source: EmbeddedSource,
-    /// The thread that writes. It ends when the sink and its clones are gone.
-    pub thread: thread::JoinHandle<()>,
+    /// What writes; to be run on a thread that may block.
+    pub owner: Owner,
+    /// What ends it.
+    pub ending: Ending,
 }
 
-/// Starts the thread that owns the writer.
+/// Splits a log that was opened into its ends.
 ///
 /// `applied` follows the frontier of the published snapshot; `snapshots` tells what compaction may
 /// drop.
-pub fn start(
+pub fn split(
     log: Log,
     clock: Arc<dyn Clock>,
     applied: watch::Receiver<Frontier>,
     snapshots: SnapshotReader,
-) -> std::io::Result<Embedded> {
+) -> Embedded {
     let Log { writer, reader, .. } = log;
     let (durable, durable_end) = watch::channel(reader.durable_end());
-    let (calls, queue) = mpsc::channel(limits::APPEND_QUEUE_MAX);
+    let (messages, queue) = mpsc::channel(limits::APPEND_QUEUE_MAX);
     let keep = Keep { reader: reader.clone(), snapshots };
-    let owner = writer::Owner::new(writer, queue, durable, Arc::clone(&clock), keep);
-    let thread = thread::Builder::new().name("caed-log".to_owned()).spawn(move || owner.run())?;
-    Ok(Embedded {
-        sink: EmbeddedSink::new(calls, applied, Arc::clone(&clock), reader.identity().horizon),
+    let owner = Owner::new(writer, queue, durable, Arc::clone(&clock), keep);
+    let horizon = reader.identity().horizon;
+    Embedded {
+        sink: EmbeddedSink::new(messages.clone(), applied, Arc::clone(&clock), horizon),
         source: EmbeddedSource::new(&reader, durable_end, clock),
-        thread,
-    })
+        owner,
+        ending: Ending::new(messages),
+    }
 }
 
 /// Tells which records compaction must keep.

@@ -11,13 +11,13 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::source::position;
-use super::writer::Call;
+use super::writer::{Call, Message};
 use crate::decode::native::{self, Decoded, InvalidEvent};
 
 /// Appends events to the embedded log.
 #[derive(Clone)]
 pub struct EmbeddedSink {
-    calls: mpsc::Sender<Call>,
+    messages: mpsc::Sender<Message>,
     applied: watch::Receiver<Frontier>,
     clock: Arc<dyn Clock>,
     horizon: Duration,
@@ -25,12 +25,12 @@ pub struct EmbeddedSink {
 
 impl EmbeddedSink {
     pub(super) fn new(
-        calls: mpsc::Sender<Call>,
+        messages: mpsc::Sender<Message>,
         applied: watch::Receiver<Frontier>,
         clock: Arc<dyn Clock>,
         horizon: Duration,
     ) -> Self {
-        Self { calls, applied, clock, horizon }
+        Self { messages, applied, clock, horizon }
     }
 
     async fn append_all(&self, events: Vec<Vec<u8>>) -> Result<Vec<Accepted>, AppendError> {
@@ -44,9 +44,11 @@ impl EmbeddedSink {
             notices.push(notices_of(&decoded, self.horizon));
         }
         let (reply, durable) = oneshot::channel();
-        self.calls.try_send(Call { records, reply }).map_err(|error| match error {
-            TrySendError::Full(_) => AppendError::Busy,
-            TrySendError::Closed(_) => AppendError::Closing,
+        self.messages.try_send(Message::Append(Call { records, reply })).map_err(|error| {
+            match error {
+                TrySendError::Full(_) => AppendError::Busy,
+                TrySendError::Closed(_) => AppendError::Closing,
+            }
         })?;
         let Offset(first) = durable.await.map_err(|_| AppendError::Closing)??;
         let offsets = (first..).map(Offset);

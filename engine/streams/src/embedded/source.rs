@@ -23,6 +23,9 @@ pub struct EmbeddedSource {
     clock: Arc<dyn Clock>,
     /// The end of the log when it was opened; `None` once everything below has been delivered.
     opened_at: Option<Offset>,
+    /// Where what is being read ends: the end of an append, at which readers may see it. Above it
+    /// nothing is read before.
+    target: Option<Offset>,
     /// An end to report before anything else.
     pending: Option<LogEnd>,
     next_end: Instant,
@@ -36,7 +39,8 @@ impl EmbeddedSource {
     ) -> Self {
         let opened_at = Some(reader.durable_end());
         let cursor = reader.cursor(Offset(0));
-        Self { cursor, durable_end, clock, opened_at, pending: None, next_end: Instant::now() }
+        let (target, pending, next_end) = (opened_at, None, Instant::now());
+        Self { cursor, durable_end, clock, opened_at, target, pending, next_end }
     }
 
     async fn next_event(&mut self) -> SourceEvent {
@@ -73,13 +77,16 @@ impl EmbeddedSource {
 
     /// Reads on.
     fn read(&mut self, end: LogEnd) -> SourceEvent {
-        let records = match self.cursor.read(limits::BATCH_BYTES_MAX) {
+        let target = *self.target.get_or_insert(end.end);
+        let records = match self.cursor.read_below(target, limits::BATCH_BYTES_MAX) {
             Ok(records) => records,
             Err(error) => return SourceEvent::Lost(SourceFault { cause: Box::new(error) }),
         };
         let next = self.cursor.next_offset();
-        if next >= end.end {
-            self.pending = Some(end);
+        let is_whole = next >= target;
+        if is_whole {
+            self.target = None;
+            self.pending = (next >= end.end).then_some(end);
         }
         let records = records
             .into_iter()
@@ -89,7 +96,7 @@ impl EmbeddedSource {
                 payload: record.payload,
             })
             .collect();
-        SourceEvent::Batch(Batch { partition: PARTITION, records, next })
+        SourceEvent::Batch(Batch { is_whole, partition: PARTITION, records, next })
     }
 }
 

@@ -1,4 +1,4 @@
-//! The thread that owns the log's writer: appends what waits, tells who waited, compacts when idle.
+//! What owns the log's writer: appends what waits, tells who waited, and compacts now and then.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +6,9 @@ use std::time::Duration;
 use caed_core::position::Offset;
 use caed_core::sink::AppendError;
 use caed_core::time::Clock;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
 
 use super::Keep;
 use crate::limits;
@@ -19,9 +21,17 @@ pub(super) struct Call {
     pub(super) reply: oneshot::Sender<Result<Offset, AppendError>>,
 }
 
-pub(super) struct Owner {
+/// What the owner is told.
+pub(super) enum Message {
+    Append(Call),
+    /// Append what waits, take nothing more, and end.
+    End,
+}
+
+/// Owns the writer: to be run on a thread that may block.
+pub struct Owner {
     writer: LogWriter,
-    queue: mpsc::Receiver<Call>,
+    queue: mpsc::Receiver<Message>,
     durable: watch::Sender<Offset>,
     clock: Arc<dyn Clock>,
     keep: Keep,
@@ -30,10 +40,27 @@ pub(super) struct Owner {
     compact_at: Duration,
 }
 
+/// Ends the owner, whoever still holds a sink.
+pub struct Ending {
+    messages: mpsc::Sender<Message>,
+}
+
+impl Ending {
+    pub(super) const fn new(messages: mpsc::Sender<Message>) -> Self {
+        Self { messages }
+    }
+
+    /// Has the owner append what waits and end. Later appends are refused as closing.
+    pub async fn end(self) {
+        // An owner that is gone has ended.
+        let _ = self.messages.send(Message::End).await;
+    }
+}
+
 impl Owner {
     pub(super) fn new(
         writer: LogWriter,
-        queue: mpsc::Receiver<Call>,
+        queue: mpsc::Receiver<Message>,
         durable: watch::Sender<Offset>,
         clock: Arc<dyn Clock>,
         keep: Keep,
@@ -42,18 +69,18 @@ impl Owner {
         Self { writer, queue, durable, clock, keep, compact_from: Offset(0), compact_at }
     }
 
-    /// Runs until nobody can append any more.
-    pub(super) fn run(mut self) {
-        while let Some(first) = self.queue.blocking_recv() {
-            let mut calls = vec![first];
-            let mut count = records_of(&calls);
-            while count < limits::GROUP_RECORDS_MAX
-                && let Ok(next) = self.queue.try_recv()
-            {
-                count += next.records.len();
-                calls.push(next);
+    /// Runs until it is told to end, or nobody can tell it anything any more. `runtime` keeps the
+    /// time; writing blocks the thread.
+    pub fn run(mut self, runtime: &Handle) {
+        loop {
+            let message = runtime.block_on(timeout(limits::COMPACT_INTERVAL, self.queue.recv()));
+            match message {
+                Ok(Some(Message::Append(first))) => self.append_group(first),
+                Ok(Some(Message::End)) => self.queue.close(),
+                Ok(None) => break,
+                // Nothing was appended for a while.
+                Err(_) => {}
             }
-            self.append(calls);
             if self.clock.monotonic() >= self.compact_at {
                 self.compact();
             }
@@ -61,8 +88,25 @@ impl Owner {
         // Sealing now lets the next start tell damage from a torn write. If it fails, the next start
         // repairs the tail instead.
         if let Err(error) = self.writer.roll() {
-            tracing::warn!(%error, "sealing the embedded log at the end failed");
+            tracing::warn!(error = error.in_full(), "sealing the embedded log at the end failed");
         }
+    }
+
+    /// Appends a call and everything that waits behind it.
+    fn append_group(&mut self, first: Call) {
+        let mut calls = vec![first];
+        let mut count = records_of(&calls);
+        while count < limits::GROUP_RECORDS_MAX {
+            match self.queue.try_recv() {
+                Ok(Message::Append(next)) => {
+                    count += next.records.len();
+                    calls.push(next);
+                }
+                Ok(Message::End) => self.queue.close(),
+                Err(_) => break,
+            }
+        }
+        self.append(calls);
     }
 
     /// Appends and syncs everything that waited, together; where the group is too large for the
@@ -87,7 +131,10 @@ impl Owner {
             }
             Err(error) => {
                 if !is_callers_fault(&error) {
-                    tracing::error!(%error, "the embedded log takes no more events");
+                    tracing::error!(
+                        error = error.in_full(),
+                        "the embedded log takes no more events"
+                    );
                 }
                 for Call { reply, .. } in calls {
                     let _ = reply.send(Err(refusal(&error)));
@@ -115,7 +162,9 @@ impl Owner {
                 }
             }
             Ok(None) => self.compact_from = Offset(0),
-            Err(error) => tracing::warn!(%error, "compacting the embedded log failed"),
+            Err(error) => {
+                tracing::warn!(error = error.in_full(), "compacting the embedded log failed");
+            }
         }
     }
 }
@@ -136,6 +185,6 @@ fn refusal(error: &LogError) -> AppendError {
     if is_callers_fault(error) {
         AppendError::Unstorable(error.to_string())
     } else {
-        AppendError::Broken(error.to_string())
+        AppendError::Broken(error.in_full())
     }
 }

@@ -129,6 +129,14 @@ pub enum Fault {
 }
 
 impl LogError {
+    /// The error with what the operating system said, in one line.
+    pub fn in_full(&self) -> String {
+        match std::error::Error::source(self) {
+            Some(source) => format!("{self}: {source}"),
+            None => self.to_string(),
+        }
+    }
+
     /// Who can do something about it.
     pub const fn fault(&self) -> Fault {
         match self {

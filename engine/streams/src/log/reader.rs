@@ -108,9 +108,15 @@ impl LogCursor {
     /// The next records in order of their offsets: as many as fit into `bytes_max` with their
     /// headers (and into [`READ_BYTES_MAX`]), but at least one if there is one; none at the end.
     pub fn read(&mut self, bytes_max: usize) -> Result<Vec<Record>, LogError> {
+        self.read_below(Offset(u64::MAX), bytes_max)
+    }
+
+    /// As [`Self::read`], but no record at `end` or after it. So whoever knows where an append ended
+    /// can read to there and no further.
+    pub fn read_below(&mut self, end: Offset, bytes_max: usize) -> Result<Vec<Record>, LogError> {
         let before = self.next;
         let bytes_max = bytes_max.min(READ_BYTES_MAX);
-        let mut batch = Batch { records: Vec::new(), bytes: 0, bytes_max };
+        let mut batch = Batch { records: Vec::new(), end, bytes: 0, bytes_max };
         match self.fill(&mut batch) {
             Ok(()) => Ok(batch.records),
             Err(error) => {
@@ -158,6 +164,11 @@ impl LogCursor {
         let next = &mut self.next;
         segment.visit(self.reader.shared.checksum, position, &mut |frame, bytes| {
             if frame.offset >= *next {
+                if frame.offset >= batch.end {
+                    // Below it there is no record that was not read.
+                    *next = (*next).max(batch.end);
+                    return Ok(ControlFlow::Break(()));
+                }
                 if !batch.admit(bytes.len()) {
                     return Ok(ControlFlow::Break(()));
                 }
@@ -172,6 +183,7 @@ impl LogCursor {
 /// The records of one read.
 struct Batch {
     records: Vec<Record>,
+    end: Offset,
     bytes: usize,
     bytes_max: usize,
 }

@@ -147,17 +147,9 @@ impl LogWriter {
         if let Err(error) = &result
             && self.failure.is_none()
         {
-            self.failure = Some(cause(error));
+            self.failure = Some(error.in_full());
         }
         result
-    }
-}
-
-/// An error with what the operating system said, in one line.
-fn cause(error: &LogError) -> String {
-    match std::error::Error::source(error) {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
     }
 }
 
