@@ -14,7 +14,7 @@ use std::time::Duration;
 use caed_core::builder::Builder;
 use caed_core::decision::{Decision, Reason, Verdict};
 use caed_core::ingest::{Counter, Ingest};
-use caed_core::position::{Frontier, Incarnation, Offset, Partition, Position};
+use caed_core::position::{Frontier, Incarnation, Offset, Partition, Position, Topics};
 use caed_core::publish::{self, SnapshotReader};
 use caed_core::sink::BoxFuture;
 use caed_core::time::{Clock, UnixMillis};
@@ -51,8 +51,8 @@ impl Source for Script {
         })
     }
 
-    fn log_name(&self) -> &str {
-        LOG
+    fn topics(&self) -> Topics {
+        Topics::new([LOG.to_owned()])
     }
 }
 
@@ -104,10 +104,9 @@ impl Stage {
             caught_up: false,
             anchors: Vec::new(),
         };
-        let incarnation = Incarnation([7; 16]);
-        let mut builder = Builder::new(Arc::new(border::rules(&world)), incarnation, 7);
+        let mut builder = Builder::new(Arc::new(border::rules(&world)), 7);
         let (publisher, reader) = publish::cell(builder.freeze());
-        let (announce, applied) = watch::channel(Frontier::empty(incarnation));
+        let (announce, applied) = watch::channel(Frontier::default());
         let (words, script) = mpsc::unbounded_channel();
         let (carried_out, done) = watch::channel(0);
         let script = Script { words: script, said: 0, done: carried_out };
@@ -140,7 +139,7 @@ impl Stage {
     }
 
     fn next_offset(&self) -> Offset {
-        self.reader.load().frontier().next_offset(Partition(0))
+        self.reader.load().frontier().next_offset(Partition::default())
     }
 
     fn age(&self) -> Option<Duration> {
@@ -182,13 +181,13 @@ fn part(from: u64, payloads: impl IntoIterator<Item = Vec<u8>>) -> Batch {
     let records: Vec<SourceRecord> = (from..)
         .zip(payloads)
         .map(|(offset, payload)| SourceRecord {
-            position: Position { partition: Partition(0), offset: Offset(offset) },
+            position: Position { partition: Partition::default(), offset: Offset(offset) },
             appended: border::millis(NOW - 10_000),
             payload,
         })
         .collect();
     let next = Offset(from + records.len() as u64);
-    Batch { is_whole: false, partition: Partition(0), records, next }
+    Batch { is_whole: false, partition: Partition::default(), records, next }
 }
 
 /// The log ended here, so long after `NOW`.
@@ -196,7 +195,7 @@ fn log_end(end: u64, after: Duration) -> SourceEvent {
     SourceEvent::End(LogEnd {
         wall: border::millis(NOW).saturating_add(after),
         monotonic: after,
-        partition: Partition(0),
+        partition: Partition::default(),
         end: Offset(end),
     })
 }
@@ -250,12 +249,12 @@ async fn nothing_is_answered_before_the_log_has_been_read_to_its_end() {
     stage.say(batch(1, [revocation("boris")])).await;
     assert_eq!(ask(&stage.reader, "anna").primary, Some(Reason::NotReady));
     assert_eq!(stage.next_offset(), Offset(0));
-    assert_eq!(stage.applied.borrow().next_offset(Partition(0)), Offset(0));
+    assert_eq!(stage.applied.borrow().next_offset(Partition::default()), Offset(0));
 
     stage.say(SourceEvent::CaughtUp).await;
     assert_eq!(ask(&stage.reader, "anna").primary, Some(Reason::Revoked));
     assert_eq!(ask(&stage.reader, "carla").verdict, Verdict::Allow);
-    assert_eq!(stage.applied.borrow().next_offset(Partition(0)), Offset(2));
+    assert_eq!(stage.applied.borrow().next_offset(Partition::default()), Offset(2));
     stage.end().await;
 }
 
@@ -267,13 +266,14 @@ async fn a_position_is_announced_after_the_snapshot_that_contains_it() {
     stage.tell(SourceEvent::CaughtUp);
     for offset in 0..2000 {
         stage.tell(batch(offset, [revocation("anna")]));
-        let position = Position { partition: Partition(0), offset: Offset(offset) };
+        let position = Position { partition: Partition::default(), offset: Offset(offset) };
         let announced = stage.applied.wait_for(|frontier| frontier.contains(position)).await;
         let announced = announced.expect("an applier that runs").clone();
         let snapshot = stage.reader.load();
         assert!(snapshot.frontier().contains(position), "{offset}");
         assert!(
-            snapshot.frontier().next_offset(Partition(0)) >= announced.next_offset(Partition(0))
+            snapshot.frontier().next_offset(Partition::default())
+                >= announced.next_offset(Partition::default())
         );
         drop(snapshot);
         assert_eq!(ask(&stage.reader, "anna").primary, Some(Reason::Revoked));
@@ -318,6 +318,25 @@ async fn what_was_appended_together_is_seen_together() {
     assert_eq!(stage.next_offset(), Offset(0), "a part of it is not published");
     stage.say(batch(1, [revocation("boris")])).await;
     assert_eq!(stage.next_offset(), Offset(2));
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn a_log_that_was_made_again_is_read_over_what_is_known() {
+    let partition = Partition::default();
+    let begin =
+        |identity| SourceEvent::Begin { partition, incarnation: Incarnation([identity; 16]) };
+    let mut stage = Stage::start();
+    stage.say(begin(1)).await;
+    stage.say(SourceEvent::CaughtUp).await;
+    stage.say(batch(0, [revocation("anna"), revocation("boris")])).await;
+    assert_eq!(stage.next_offset(), Offset(2));
+    stage.say(begin(2)).await;
+    stage.say(batch(0, [revocation("clara")])).await;
+    assert_eq!(stage.next_offset(), Offset(1), "the offsets are another log's");
+    for user in ["anna", "boris", "clara"] {
+        assert_eq!(ask(&stage.reader, user).verdict, Verdict::Challenge, "{user}");
+    }
     stage.end().await;
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use caed_core::builder::Builder;
 use caed_core::decision::Decision;
 use caed_core::event::RevocationCause;
-use caed_core::position::{Incarnation, Offset, Partition, Position};
+use caed_core::position::{Offset, Partition, Position};
 use caed_core::publish::{self, SnapshotReader};
 use caed_tests::random::Random;
 use caed_tests::world::{Event, Issuer, Millis, Request, Speaks, Text, What, World};
@@ -82,7 +82,7 @@ fn a_reader_never_sees_half_a_batch() {
         caught_up: true,
         anchors: Vec::new(),
     };
-    let mut builder = Builder::new(Arc::new(border::rules(&world)), Incarnation([7; 16]), 7);
+    let mut builder = Builder::new(Arc::new(border::rules(&world)), 7);
     builder.caught_up();
     let (mut publisher, reader) = publish::cell(builder.freeze());
     let (done, seen) = (AtomicBool::new(false), AtomicU64::new(0));
@@ -98,7 +98,7 @@ fn a_reader_never_sees_half_a_batch() {
         {
             for user in USERS {
                 let event = border::event(&revoked(user, instant(batch)));
-                let position = Position { partition: Partition(0), offset: next };
+                let position = Position { partition: Partition::default(), offset: next };
                 builder.apply(position, event.received, &event);
                 next = next.next();
             }
@@ -120,7 +120,7 @@ fn read_until(done: &AtomicBool, seen: &AtomicU64, reader: &SnapshotReader) {
     let (mut newest, mut next) = (0, Offset(0));
     while !done.load(Ordering::Relaxed) {
         let snapshot = reader.load();
-        let frontier = snapshot.frontier().next_offset(Partition(0));
+        let frontier = snapshot.frontier().next_offset(Partition::default());
         assert!(snapshot.generation() >= newest, "a generation went backwards");
         assert!(frontier >= next, "a frontier went backwards");
         assert!(frontier.0.is_multiple_of(2), "a batch was published in halves");

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use caed_core::builder::Builder;
 use caed_core::event::{AccountState, RevocationCause};
-use caed_core::position::{Incarnation, Offset, Partition, Position};
+use caed_core::position::{Offset, Partition, Position};
 use caed_core::snapshot::Snapshot;
 use caed_tests::plan::{FIVE_MINUTES, Step};
 use caed_tests::random::Random;
@@ -156,8 +156,8 @@ fn forgotten(what: What, [occurred, appended, newest, clock]: [Millis; 4]) -> Sn
         received: occurred,
         what,
     };
-    let mut builder = Builder::new(Arc::new(border::rules(&world)), Incarnation([7; 16]), 7);
-    let position = |offset| Position { partition: Partition(0), offset: Offset(offset) };
+    let mut builder = Builder::new(Arc::new(border::rules(&world)), 7);
+    let position = |offset| Position { partition: Partition::default(), offset: Offset(offset) };
     builder.apply(position(0), border::millis(appended), &border::event(&event));
     builder.skip(position(1), border::millis(newest));
     for _ in 0..Builder::FORGET_ROUND {

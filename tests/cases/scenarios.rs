@@ -20,7 +20,7 @@ use caed_core::event::RiskLevel;
 use caed_core::ids::{Name, ObjectKey};
 use caed_core::ingest::Ingest;
 use caed_core::limits;
-use caed_core::position::{Incarnation, Offset, Partition, Position};
+use caed_core::position::{Offset, Partition, Position, Topics};
 use caed_core::publish;
 use caed_core::request::{AccessRequest, Claims, Token, announces_cp1};
 use caed_core::rules::{Issuer, IssuerTenants, Issuers, Profile, Rules};
@@ -100,7 +100,7 @@ async fn every_scenario_is_answered_as_it_says() {
 async fn problems(scenario: &Scenario) -> Vec<String> {
     let mut problems = Vec::new();
     let rules = Arc::new(rules(scenario));
-    let mut builder = Builder::new(Arc::clone(&rules), Incarnation([7; 16]), 7);
+    let mut builder = Builder::new(Arc::clone(&rules), 7);
     let before = builder.freeze();
     let reported = match apply(scenario, &rules, &mut builder) {
         Ok(reported) => reported,
@@ -172,7 +172,7 @@ fn apply(
         let message = event.message(scenario.now).map_err(|error| format!("  event: {error}"))?;
         let decoded = native::event_of(message).map_err(|error| format!("  event: {error}"))?;
         let event = &decoded.event;
-        let position = Position { partition: Partition(0), offset };
+        let position = Position { partition: Partition::default(), offset };
         builder.apply(position, event.received, event);
         for (holds, notice) in [
             (decoded.time_read_as_seconds, "time_read_as_seconds"),
@@ -225,7 +225,7 @@ async fn ask_over_grpc(
         sink: Arc::new(Closed),
         ingest: Arc::new(Ingest::default()),
         log_bytes: Arc::new(|| 0),
-        log_name: "scenario".into(),
+        topics: Arc::new(Topics::new(["scenario".to_owned()])),
     })
     .await
     .expect("services");

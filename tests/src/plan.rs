@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use caed_core::builder::Builder;
-use caed_core::position::{Incarnation, Offset, Partition, Position};
+use caed_core::position::{Offset, Partition, Position, Topic};
 use caed_core::snapshot::Snapshot;
 
 use crate::border;
@@ -101,7 +101,7 @@ pub fn revokes_unissued(steps: &[Step], request: &Request) -> bool {
 
 /// Goes through the steps with a builder whose rows are placed by `seed`.
 pub fn play(world: &World, steps: &[Step], seed: u64) -> Played {
-    let mut builder = Builder::new(Arc::new(border::rules(world)), Incarnation([7; 16]), seed);
+    let mut builder = Builder::new(Arc::new(border::rules(world)), seed);
     if world.caught_up {
         builder.caught_up();
     }
@@ -109,7 +109,10 @@ pub fn play(world: &World, steps: &[Step], seed: u64) -> Played {
     let mut place = |partition: u32| {
         let offset = &mut next[partition as usize];
         *offset += 1;
-        Position { partition: Partition(partition), offset: Offset(*offset - 1) }
+        Position {
+            partition: Partition { topic: Topic(0), number: partition },
+            offset: Offset(*offset - 1),
+        }
     };
     let mut forgotten = 0;
     let mut before = builder.freeze();

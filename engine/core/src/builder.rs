@@ -38,18 +38,23 @@ pub enum Applied {
 }
 
 impl Builder {
-    /// A builder that has read nothing of this log. The seed places rows; draw it anew in each
+    /// A builder that has read nothing. The seed places rows; draw it anew in each
     /// process, so that nobody can aim ids at one place.
-    pub fn new(rules: Arc<Rules>, incarnation: Incarnation, seed: u64) -> Self {
+    pub fn new(rules: Arc<Rules>, seed: u64) -> Self {
         Self {
             state: State::new(seed),
             rules,
-            frontier: Frontier::empty(incarnation),
+            frontier: Frontier::default(),
             caught_up: false,
             generation: 0,
             newest_append: UnixMillis::ZERO,
             next_group: 0,
         }
+    }
+
+    /// Notes that a partition is read from its beginning as this incarnation of its log.
+    pub fn begin(&mut self, partition: Partition, incarnation: Incarnation) {
+        self.frontier.begin(partition, incarnation);
     }
 
     /// Applies the event of one record, which the log appended at `appended`.

@@ -63,10 +63,11 @@ impl Publisher {
         let before = self.cell.snapshot.swap(Arc::clone(&next));
         debug_assert!(next.generation() > before.generation(), "generations grow");
         debug_assert!(
-            next.frontier().incarnation() != before.frontier().incarnation()
-                || before.frontier().partitions().all(|(partition, offset)| {
-                    next.frontier().next_offset(partition) >= offset
-                }),
+            before.frontier().iter().all(|before| {
+                next.frontier().reached(before.partition).is_some_and(|next| {
+                    next.incarnation != before.incarnation || next.next >= before.next
+                })
+            }),
             "a frontier never retreats"
         );
         self.replaced.push_back(before);
@@ -125,7 +126,6 @@ fn whole_millis(duration: Duration) -> u64 {
 mod tests {
     use super::*;
     use crate::builder::Builder;
-    use crate::position::Incarnation;
     use crate::rules::Rules;
 
     /// A wall clock and a monotonic one that are set.
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn the_age_is_the_greater_of_two_clocks() {
-        let mut builder = Builder::new(Arc::new(Rules::default()), Incarnation([1; 16]), 1);
+        let mut builder = Builder::new(Arc::new(Rules::default()), 1);
         let (mut publisher, reader) = cell(builder.freeze());
         let age = |wall, monotonic| reader.age(&Set(wall, monotonic)).map(|age| age.as_millis());
         assert_eq!(age(1_000_000, 500), None, "never known to be current");
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_replaced_snapshot_stays_with_whoever_holds_it_and_goes_with_the_publisher() {
-        let mut builder = Builder::new(Arc::new(Rules::default()), Incarnation([1; 16]), 1);
+        let mut builder = Builder::new(Arc::new(Rules::default()), 1);
         let (mut publisher, reader) = cell(builder.freeze());
         let held = reader.load();
         publisher.publish(builder.freeze());

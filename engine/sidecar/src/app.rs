@@ -24,7 +24,7 @@ use caed_core::position::{Frontier, Incarnation};
 use caed_core::publish;
 use caed_core::time::Clock;
 use caed_streams::applier::Applier;
-use caed_streams::embedded::{self, Embedded, Ending, LOG_NAME};
+use caed_streams::embedded::{self, Embedded, Ending};
 use caed_streams::log::{self, FolderDisk, Identity, Log, LogReader, Options, Repair};
 use caed_surfaces::native::{self, Health, Parts};
 use caed_surfaces::pdp::Pdp;
@@ -90,10 +90,9 @@ impl App {
         let Bound { grpc, socket, admin } = bind(&config.listen).await?;
         let log = open_log(&config)?;
         let log_reader = log.reader.clone();
-        let incarnation = log_reader.identity().incarnation;
-        let mut builder = Builder::new(Arc::new(config.rules), incarnation, random_seed()?);
+        let mut builder = Builder::new(Arc::new(config.rules), random_seed()?);
         let (publisher, reader) = publish::cell(builder.freeze());
-        let (applied, frontier) = watch::channel(Frontier::empty(incarnation));
+        let (applied, frontier) = watch::channel(Frontier::default());
         let ingest = Arc::new(Ingest::default());
         let Embedded { sink, source, owner, ending } =
             embedded::split(log, Arc::clone(&clock), frontier.clone(), reader.clone());
@@ -251,7 +250,7 @@ fn parts(
     log: LogReader,
 ) -> Parts {
     let log_bytes = Arc::new(move || log.size_bytes());
-    Parts { pdp, sink, ingest, log_bytes, log_name: LOG_NAME.into() }
+    Parts { pdp, sink, ingest, log_bytes, topics: Arc::new(embedded::topics()) }
 }
 
 async fn serve_tcp(

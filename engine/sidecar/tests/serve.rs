@@ -204,9 +204,13 @@ async fn status_counts_what_happened(clients: &mut Clients) {
     assert_eq!(is.missing_tokens_without_claim, was.missing_tokens_without_claim + 1);
     let (held, holds) = (before.holdings.expect("held"), after.holdings.expect("held"));
     assert_eq!((holds.cutoffs, holds.tenants), (held.cutoffs + 4, 1));
-    let next = after.knowledge.and_then(|it| it.frontier).expect("known").next;
+    let reached = after.knowledge.and_then(|it| it.frontier).expect("known").reached;
     let last = reply.published.last().and_then(|one| one.position.clone()).expect("placed");
-    assert_eq!(next, [v1::Position { offset: last.offset + 1, ..last }]);
+    let [v1::Reached { log, partition, next, incarnation }] = &reached[..] else {
+        panic!("one partition: {reached:?}")
+    };
+    assert_eq!((log, *partition, *next), (&last.log, last.partition, last.offset + 1));
+    assert_eq!(incarnation.len(), 32);
 }
 
 async fn metrics_count_what_was_asked(clients: &mut Clients, sidecar: &Sidecar) {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use caed_core::builder::{Applied, Builder};
 use caed_core::ingest::Ingest;
-use caed_core::position::Frontier;
+use caed_core::position::{Frontier, Topics};
 use caed_core::publish::Publisher;
 use caed_core::time::Clock;
 use tokio::sync::watch;
@@ -31,7 +31,7 @@ pub struct Applier<S> {
 
 /// Everything that carrying out an action changes.
 struct Writer {
-    log_name: String,
+    topics: Topics,
     builder: Builder,
     publisher: Publisher,
     applied: watch::Sender<Frontier>,
@@ -60,11 +60,11 @@ impl<S: Source> Applier<S> {
         ingest: Arc<Ingest>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let log_name = source.log_name().to_owned();
+        let topics = source.topics();
         let horizon = builder.rules().horizon;
         let (caught_up, dirty) = (false, false);
         let state = Writer {
-            log_name,
+            topics,
             builder,
             publisher,
             applied,
@@ -90,6 +90,9 @@ impl<S: Source> Applier<S> {
                 event = self.source.next() => Action::Source(event),
             };
             match action {
+                Action::Source(SourceEvent::Begin { partition, incarnation }) => {
+                    self.state.builder.begin(partition, incarnation);
+                }
                 Action::Source(SourceEvent::Batch(batch)) => self.state.apply(&batch),
                 Action::Source(SourceEvent::CaughtUp) => self.state.catch_up(),
                 Action::Source(SourceEvent::End(end)) => self.state.confirm(end),
@@ -118,8 +121,7 @@ impl Writer {
         let decoded = match native::decode(payload) {
             Ok(decoded) => decoded,
             Err(error) => {
-                let place =
-                    format!("{}/{}@{}", self.log_name, position.partition.0, position.offset.0);
+                let place = self.topics.place(*position);
                 tracing::error!(%error, position = place, "a record could not be understood");
                 self.ingest.quarantine(place, error.to_string(), payload);
                 self.builder.skip(*position, *appended);

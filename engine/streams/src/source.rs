@@ -1,13 +1,21 @@
 //! What every source of records says to the applier, whatever log is behind it.
 
-use caed_core::position::{Offset, Partition, Position};
+use std::time::Duration;
+
+use caed_core::position::{Incarnation, Offset, Partition, Position, Topics};
 use caed_core::sink::BoxFuture;
 use caed_core::time::UnixMillis;
-use std::time::Duration;
 
 /// One word of a source.
 #[derive(Debug)]
 pub enum SourceEvent {
+    /// A partition is read from its beginning.
+    Begin {
+        /// The partition.
+        partition: Partition,
+        /// The log that it belongs to.
+        incarnation: Incarnation,
+    },
     /// Records, in the order of their partition.
     Batch(Batch),
     /// Everything that the log held when it was opened has been delivered.
@@ -70,6 +78,6 @@ pub trait Source: Send + 'static {
     /// The next event. Dropping the future loses nothing.
     fn next(&mut self) -> BoxFuture<'_, SourceEvent>;
 
-    /// The log's name, for people.
-    fn log_name(&self) -> &str;
+    /// The names of the topics that it reads.
+    fn topics(&self) -> Topics;
 }

@@ -84,8 +84,12 @@ pub(super) fn decision(reply: &v1::EvaluateReply) -> Vec<String> {
 pub(super) fn knowledge(knowledge: &v1::Knowledge) -> String {
     let v1::Knowledge { generation, age_ms, frontier } = knowledge;
     let age = age_ms.map_or_else(|| "never current".to_owned(), |age| format!("{age} ms old"));
-    let next = frontier.as_ref().map(|frontier| frontier.next.as_slice()).unwrap_or_default();
-    let places: Vec<_> = next.iter().map(position).collect();
+    let reached = frontier.as_ref().map(|frontier| frontier.reached.as_slice()).unwrap_or_default();
+    let place = |reached: &v1::Reached| {
+        let v1::Reached { log, partition, next, incarnation: _ } = reached;
+        format!("{log}/{partition}@{next}")
+    };
+    let places: Vec<_> = reached.iter().map(place).collect();
     format!("generation {generation}, {age}, up to {}", places.join(" "))
 }
 

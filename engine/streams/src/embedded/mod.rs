@@ -15,7 +15,7 @@ mod writer;
 use std::sync::Arc;
 
 use caed_core::event::Event;
-use caed_core::position::{Frontier, Offset};
+use caed_core::position::{Frontier, Offset, Topics};
 use caed_core::publish::SnapshotReader;
 use caed_core::time::{Clock, UnixMillis};
 use tokio::sync::{mpsc, watch};
@@ -27,8 +27,10 @@ pub use sink::EmbeddedSink;
 pub use source::EmbeddedSource;
 pub use writer::{Ending, Owner};
 
-/// What the log is called in positions, metrics and messages.
-pub const LOG_NAME: &str = "embedded";
+/// What the log is called in positions and messages.
+pub fn topics() -> Topics {
+    Topics::new(["embedded".to_owned()])
+}
 
 /// The log's ends.
 pub struct Embedded {
@@ -88,9 +90,7 @@ impl Keep {
     fn keeps(&self, record: &crate::log::Record, clock: UnixMillis) -> bool {
         let snapshot = self.snapshots.load();
         let position = source::position(record.offset);
-        if snapshot.frontier().incarnation() != self.reader.identity().incarnation
-            || !snapshot.frontier().contains(position)
-        {
+        if !snapshot.frontier().contains(position) {
             return true;
         }
         let now = clock.min(snapshot.newest_append());

@@ -2,25 +2,26 @@
 
 use std::sync::Arc;
 
-use caed_core::position::{Offset, Partition, Position};
+use caed_core::position::{Incarnation, Offset, Partition, Position, Topic, Topics};
 use caed_core::sink::BoxFuture;
 use caed_core::time::Clock;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::LOG_NAME;
 use crate::limits;
 use crate::log::{LogCursor, LogReader};
 use crate::source::{Batch, LogEnd, Source, SourceEvent, SourceFault, SourceRecord};
 
 /// The one partition of the embedded log.
-const PARTITION: Partition = Partition(0);
+pub(super) const PARTITION: Partition = Partition { topic: Topic(0), number: 0 };
 
 /// Reads the embedded log.
 pub struct EmbeddedSource {
     cursor: LogCursor,
     durable_end: watch::Receiver<Offset>,
     clock: Arc<dyn Clock>,
+    /// The log's identity, until it has been told.
+    begins: Option<Incarnation>,
     /// The end of the log when it was opened; `None` once everything below has been delivered.
     opened_at: Option<Offset>,
     /// Where what is being read ends: the end of an append, at which readers may see it. Above it
@@ -39,12 +40,16 @@ impl EmbeddedSource {
     ) -> Self {
         let opened_at = Some(reader.durable_end());
         let cursor = reader.cursor(Offset(0));
+        let begins = Some(reader.identity().incarnation);
         let (target, pending, next_end) = (opened_at, None, Instant::now());
-        Self { cursor, durable_end, clock, opened_at, target, pending, next_end }
+        Self { cursor, durable_end, clock, begins, opened_at, target, pending, next_end }
     }
 
     async fn next_event(&mut self) -> SourceEvent {
         loop {
+            if let Some(incarnation) = self.begins.take() {
+                return SourceEvent::Begin { partition: PARTITION, incarnation };
+            }
             if let Some(end) = self.pending.take() {
                 return SourceEvent::End(end);
             }
@@ -105,8 +110,8 @@ impl Source for EmbeddedSource {
         Box::pin(self.next_event())
     }
 
-    fn log_name(&self) -> &str {
-        LOG_NAME
+    fn topics(&self) -> Topics {
+        super::topics()
     }
 }
 

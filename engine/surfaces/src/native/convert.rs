@@ -7,7 +7,7 @@ use caed_core::decision::{
     Answer, Challenge, Decision, Finding, Reason, Refusal, ScopeName, Verdict,
 };
 use caed_core::ingest::{Ingest, Quarantined};
-use caed_core::position::{Frontier, Position};
+use caed_core::position::{Frontier, Position, Reached, Topics};
 use caed_core::request::{Claims, Malformed, Token, announces_cp1};
 use caed_core::sink::{Accepted, AppendError, Notice};
 use caed_core::snapshot::Counts;
@@ -106,35 +106,37 @@ fn challenge_of(challenge: &Challenge) -> v1::Challenge {
 }
 
 /// What the decisions of a moment knew.
-pub(super) fn knowledge_of(moment: &Moment<'_>, log_name: &str) -> v1::Knowledge {
+pub(super) fn knowledge_of(moment: &Moment<'_>, topics: &Topics) -> v1::Knowledge {
     v1::Knowledge {
         generation: moment.generation(),
         age_ms: moment.age.map(millis),
-        frontier: Some(frontier_of(moment.frontier(), log_name)),
+        frontier: Some(frontier_of(moment.frontier(), topics)),
     }
 }
 
-fn frontier_of(frontier: &Frontier, log_name: &str) -> v1::Frontier {
-    let next = frontier.partitions().map(|(partition, offset)| v1::Position {
-        log: log_name.to_owned(),
-        partition: partition.0,
-        offset: offset.0,
+fn frontier_of(frontier: &Frontier, topics: &Topics) -> v1::Frontier {
+    let reached = frontier.iter().map(|&Reached { partition, incarnation, next }| v1::Reached {
+        log: topics.name(partition.topic).to_owned(),
+        partition: partition.number,
+        next: next.0,
+        incarnation: incarnation.as_ref().map(ToString::to_string).unwrap_or_default(),
     });
-    v1::Frontier { incarnation: frontier.incarnation().to_string(), next: next.collect() }
+    v1::Frontier { reached: reached.collect() }
 }
 
 /// What became of published events.
-pub(super) fn published_of(accepted: Vec<Accepted>, log_name: &str) -> Vec<v1::Published> {
+pub(super) fn published_of(accepted: Vec<Accepted>, topics: &Topics) -> Vec<v1::Published> {
     let published = accepted.into_iter().map(|Accepted { position, notices }| v1::Published {
-        position: Some(position_of(position, log_name)),
+        position: Some(position_of(position, topics)),
         notices: notices.into_iter().map(|notice| notice_of(notice).into()).collect(),
     });
     published.collect()
 }
 
-fn position_of(position: Position, log_name: &str) -> v1::Position {
+fn position_of(position: Position, topics: &Topics) -> v1::Position {
     let Position { partition, offset } = position;
-    v1::Position { log: log_name.to_owned(), partition: partition.0, offset: offset.0 }
+    let log = topics.name(partition.topic).to_owned();
+    v1::Position { log, partition: partition.number, offset: offset.0 }
 }
 
 /// What a snapshot holds.

@@ -6,6 +6,7 @@ mod service;
 use std::sync::Arc;
 
 use caed_core::ingest::Ingest;
+use caed_core::position::Topics;
 use caed_core::sink::EventSink;
 use caed_proto::v1;
 use caed_proto::v1::access_evaluation_server::AccessEvaluationServer;
@@ -30,8 +31,8 @@ pub struct Parts {
     pub ingest: Arc<Ingest>,
     /// The size of the log, in bytes.
     pub log_bytes: Arc<dyn Fn() -> u64 + Send + Sync>,
-    /// The log's name in positions.
-    pub log_name: Arc<str>,
+    /// The names of the log's topics in positions.
+    pub topics: Arc<Topics>,
 }
 
 /// Reports readiness to whoever asks `grpc.health.v1`.

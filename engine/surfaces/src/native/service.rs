@@ -35,7 +35,7 @@ impl Service {
     fn evaluate_one(&self, request: &v1::EvaluateRequest) -> Result<v1::EvaluateReply, Status> {
         let moment = self.parts.pdp.moment();
         let mut reply = convert::evaluate(&moment, request, || "token".to_owned())?;
-        reply.knowledge = Some(convert::knowledge_of(&moment, &self.parts.log_name));
+        reply.knowledge = Some(convert::knowledge_of(&moment, &self.parts.topics));
         Ok(reply)
     }
 }
@@ -61,7 +61,7 @@ impl AccessEvaluation for Service {
         });
         Ok(Response::new(v1::EvaluateBatchReply {
             replies: replies.collect::<Result<_, _>>()?,
-            knowledge: Some(convert::knowledge_of(&moment, &self.parts.log_name)),
+            knowledge: Some(convert::knowledge_of(&moment, &self.parts.topics)),
         }))
     }
 
@@ -105,7 +105,7 @@ impl EventPublisher for Service {
             applied.map_err(|error| convert::append_status(&error))?;
             applied_us = self.micros_since(started);
         }
-        let published = convert::published_of(accepted, &self.parts.log_name);
+        let published = convert::published_of(accepted, &self.parts.topics);
         Ok(Response::new(v1::PublishReply { published, durable_us, applied_us }))
     }
 }
@@ -116,13 +116,13 @@ impl Operations for Service {
         &self,
         _: Request<v1::StatusRequest>,
     ) -> Result<Response<v1::StatusReply>, Status> {
-        let Parts { pdp, sink: _, ingest, log_bytes, log_name } = &self.parts;
+        let Parts { pdp, sink: _, ingest, log_bytes, topics } = &self.parts;
         let moment = pdp.moment();
         let notes = ingest.quarantine_notes();
         Ok(Response::new(v1::StatusReply {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ready: moment.is_caught_up(),
-            knowledge: Some(convert::knowledge_of(&moment, log_name)),
+            knowledge: Some(convert::knowledge_of(&moment, topics)),
             uptime_s: pdp.uptime().as_secs(),
             horizon_s: moment.rules().horizon.as_secs(),
             holdings: Some(convert::holdings_of(moment.counts())),
