@@ -25,7 +25,7 @@ run: need ## Runs a sidecar with the example configuration, its log under target
 check: need ## The quick inner loop: format, lints, docs, unit, property and scenario tests, benches once.
 	@$(STAGE) format   cargo fmt --all --check
 	@$(STAGE) lints    cargo clippy --workspace --all-targets --quiet -- -D warnings
-	@$(STAGE) docs     env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
+	@$(STAGE) docs     env RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --workspace --no-deps --document-private-items --quiet
 	@$(STAGE) tests    cargo test --workspace --exclude caed --quiet
 	@$(STAGE) tests-of-the-binary cargo test --package caed --lib --quiet
 	@$(STAGE) benches  cargo test --package caed-bench --benches --quiet

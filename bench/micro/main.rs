@@ -1,1 +1,165 @@
-fn main() {}
+//! What deciding, publishing and forgetting cost among ten thousand, one million and ten million
+//! revoked users.
+//!
+//! Criterion measures each scenario for itself. Ratios between sizes must come from one run under
+//! one load, so a table of medians follows, of rounds in which all scenarios take turns.
+//!
+//! `cargo bench -p caed-bench` measures; a word after `--` restricts criterion, not the table. As
+//! a test (`cargo test --benches`, or `-- --test`) everything runs once, small, and shows no figures.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use caed_bench::scenario::{Scenario, Task, Tokens, Users};
+use caed_bench::table::{Table, median};
+use caed_bench::world::World;
+use criterion::Criterion;
+
+const TASKS: [Task; 7] = [
+    Task::Decide(Tokens::Mixed),
+    Task::Decide(Tokens::Untouched),
+    Task::Decide(Tokens::Revoked),
+    Task::Publish { events: 1 },
+    Task::Publish { events: BATCH },
+    Task::Publish { events: 10 * BATCH },
+    Task::Forget,
+];
+
+/// The events of 10 ms at 10,000 a second.
+const BATCH: u64 = 100;
+
+/// How much is done.
+struct Amount {
+    users: [Users; 3],
+    rounds: usize,
+    /// Decisions of a round.
+    decisions: u64,
+    /// Events of a round. As many as a table's groups collect before all of them have settled, so
+    /// that each round bears its share of that.
+    events: u64,
+    /// Looks for what to forget, of a round: each group once.
+    looks: u64,
+}
+
+impl Amount {
+    const FULL: Self = Self {
+        users: [Users(10_000), Users(1_000_000), Users(10_000_000)],
+        rounds: 11,
+        decisions: 200_000,
+        events: 256 * 256,
+        looks: 256,
+    };
+
+    const SMALL: Self = Self {
+        users: [Users(1_000), Users(3_000), Users(10_000)],
+        rounds: 1,
+        decisions: 1_000,
+        events: 5_000,
+        looks: 256,
+    };
+
+    fn times(&self, task: Task) -> u64 {
+        match task {
+            Task::Decide(_) => self.decisions,
+            Task::Publish { events } => (self.events / events).max(1),
+            Task::Forget => self.looks,
+        }
+    }
+}
+
+fn main() -> io::Result<()> {
+    let given = |flag: &str| std::env::args().any(|argument| argument == flag);
+    let is_test = given("--test") || !given("--bench");
+    let amount = if is_test { Amount::SMALL } else { Amount::FULL };
+    // The largest first: its memory is measured in a young process.
+    let mut worlds: Vec<World> =
+        amount.users.iter().rev().map(|users| World::new(*users)).collect();
+    worlds.reverse();
+    measure_each(&mut worlds);
+    let mut table = Table::default();
+    memory(&mut table, &worlds);
+    compare(&mut table, &mut worlds, &amount);
+    if is_test {
+        return Ok(());
+    }
+    write!(io::stdout().lock(), "\n{}\n{table}", machine())
+}
+
+/// Each scenario by itself, by criterion.
+fn measure_each(worlds: &mut [World]) {
+    let mut criterion = Criterion::default()
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(2))
+        .sample_size(20)
+        .configure_from_args();
+    for task in TASKS {
+        for world in &mut *worlds {
+            let scenario = Scenario { task, among: world.users() };
+            criterion.bench_function(&scenario.to_string(), |bencher| {
+                bencher.iter_custom(|times| world.run(task, times));
+            });
+        }
+    }
+    criterion.final_summary();
+}
+
+/// All scenarios in turns, several rounds; the medians, and how they grow with the state.
+fn compare(table: &mut Table, worlds: &mut [World], amount: &Amount) {
+    let scenarios: Vec<(Task, usize)> = TASKS
+        .into_iter()
+        .flat_map(|task| (0..worlds.len()).map(move |world| (task, world)))
+        .collect();
+    let mut nanos = vec![Vec::new(); scenarios.len()];
+    for _ in 0..amount.rounds {
+        for ((task, world), nanos) in scenarios.iter().zip(&mut nanos) {
+            if let Some(world) = worlds.get_mut(*world) {
+                let times = amount.times(*task);
+                nanos.push(world.run(*task, times).as_secs_f64() * 1e9 / precise(times));
+            }
+        }
+    }
+    let medians: Vec<f64> = nanos.into_iter().map(median).collect();
+    for (task, medians) in TASKS.into_iter().zip(medians.chunks(worlds.len())) {
+        let unit = if matches!(task, Task::Decide(_)) { ("ns", 1.0) } else { ("µs", 1e-3) };
+        let rows = worlds.iter().zip(medians).map(|(world, nanos)| {
+            (Scenario { task, among: world.users() }.to_string(), nanos * unit.1)
+        });
+        table.family(unit.0, rows);
+        if let Task::Publish { events } = task
+            && events >= BATCH
+        {
+            for (world, nanos) in worlds.iter().zip(medians) {
+                let rate = events * 100;
+                let name = format!("… {rate} a second, every 10 ms, among {}", world.users());
+                table.row(name, nanos / 10e6 * 100.0, "% of core");
+            }
+        }
+    }
+}
+
+/// What a revoked user takes, among the most of them.
+fn memory(table: &mut Table, worlds: &[World]) {
+    let Some(world) = worlds.last() else { return };
+    let (users, memory) = (world.users(), world.memory());
+    let each = |bytes: u64| precise(bytes) / precise(users.0);
+    let heap = each(u64::try_from(memory.heap_bytes).unwrap_or(u64::MAX));
+    table.row(format!("heap for each of {users} revoked users"), heap, "bytes");
+    if let Some(bytes) = memory.resident_bytes {
+        let name = format!("growth of the process for each of {users} revoked users");
+        table.row(name, each(bytes), "bytes");
+    }
+}
+
+/// The machine that was measured on.
+fn machine() -> String {
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let model = model.map_or("unknown processor", |(_, model)| model);
+    format!("{cores} × {model}, {}", std::env::consts::OS)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
+const fn precise(number: u64) -> f64 {
+    number as f64
+}

@@ -1,1 +1,18 @@
-//! Scenarios of the benches.
+//! The benches' world: a state of many revoked users, the tokens that are asked about, and what each
+//! answer must be.
+//!
+//! - [`scenario`]: what is measured, as a sentence;
+//! - [`subject`]: who the users, sessions and devices are, by number;
+//! - [`question`]: a token, and the answer that it must get;
+//! - [`world`]: a builder, a publisher and a reader that live as they do in the sidecar;
+//! - [`table`]: the figures, in rows.
+//!
+//! Everything follows from numbers and one seed: no file is read, and two runs do the same things in
+//! the same order. Every answer is checked, also while the clock runs: a fast wrong answer is
+//! worth nothing.
+
+pub mod question;
+pub mod scenario;
+pub mod subject;
+pub mod table;
+pub mod world;
