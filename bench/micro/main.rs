@@ -37,17 +37,17 @@ struct Amount {
     /// Events of a round. As many as a table's groups collect before all of them have settled, so
     /// that each round bears its share of that.
     events: u64,
-    /// Looks for what to forget, of a round: each group once.
+    /// Looks for what to forget, of a round: everything once.
     looks: u64,
 }
 
 impl Amount {
     const FULL: Self = Self {
         users: [Users(10_000), Users(1_000_000), Users(10_000_000)],
-        rounds: 11,
+        rounds: 7,
         decisions: 200_000,
-        events: 256 * 256,
-        looks: 256,
+        events: 4096 * 64,
+        looks: 64,
     };
 
     const SMALL: Self = Self {
@@ -55,7 +55,7 @@ impl Amount {
         rounds: 1,
         decisions: 1_000,
         events: 5_000,
-        looks: 256,
+        looks: 64,
     };
 
     fn times(&self, task: Task) -> u64 {

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::event::Event;
-use crate::index::table::GROUPS;
+use crate::index::table::FANOUT;
 use crate::position::{Frontier, Incarnation, Offset, Partition, Position};
 use crate::rules::Rules;
 use crate::snapshot::Snapshot;
@@ -22,8 +22,8 @@ pub struct Builder {
     generation: u64,
     /// The newest append time of any record read: forgetting never runs ahead of it (E17).
     newest_append: UnixMillis,
-    /// The group that is looked through next for what can be forgotten.
-    next_group: usize,
+    /// The branch of the tables that is looked through next for what can be forgotten.
+    next_branch: usize,
 }
 
 /// What an event did to the state.
@@ -48,7 +48,7 @@ impl Builder {
             caught_up: false,
             generation: 0,
             newest_append: UnixMillis::ZERO,
-            next_group: 0,
+            next_branch: 0,
         }
     }
 
@@ -96,13 +96,13 @@ impl Builder {
     /// early, because the newest append time read bounds it. Returns how many went.
     pub fn forget_some(&mut self, clock: UnixMillis) -> usize {
         let now = clock.min(self.newest_append);
-        let group = self.next_group;
-        self.next_group = (group + 1) % GROUPS;
-        self.state.forget(group, now, self.rules.horizon)
+        let branch = self.next_branch;
+        self.next_branch = (branch + 1) % FANOUT;
+        self.state.forget(branch, now, self.rules.horizon)
     }
 
     /// How many calls of [`forget_some`](Self::forget_some) look through everything.
-    pub const FORGET_ROUND: usize = GROUPS;
+    pub const FORGET_ROUND: usize = FANOUT;
 
     /// A snapshot of the state as it is now. Costs a few pointers, whatever the size of the state.
     pub fn freeze(&mut self) -> Snapshot {

@@ -314,11 +314,11 @@ impl State {
         self.registers_of(number, facet, object).filter(restricts).filter(counts)
     }
 
-    /// Forgets the cutoffs of one group of each table that no token alive can meet (E17). The
-    /// caller goes round the groups. Returns how many went.
-    pub(crate) fn forget(&mut self, group: usize, now: UnixMillis, horizon: Duration) -> usize {
-        self.cutoffs.retain_in(group, |row| !row.is_expired(now, horizon))
-            + self.pairs.retain_in(group, |row| !row.cutoff().is_expired(now, horizon))
+    /// Forgets the cutoffs of one branch of each table that no token alive can meet (E17). The
+    /// caller goes round the branches. Returns how many went.
+    pub(crate) fn forget(&mut self, branch: usize, now: UnixMillis, horizon: Duration) -> usize {
+        self.cutoffs.retain_in(branch, |row| !row.is_expired(now, horizon))
+            + self.pairs.retain_in(branch, |row| !row.cutoff().is_expired(now, horizon))
     }
 }
 

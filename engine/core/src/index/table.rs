@@ -1,19 +1,23 @@
 //! Millions of rows as a copy-on-write tree whose publication costs what changed.
 //!
 //! ```text
-//! Table ─► 256 groups ─► recent: a small flat table of rows that changed lately
-//!                    └─► 16 settled shards: flat tables of everything else
+//! Table ─► 64 branches ─► 64 groups each ─► recent: a small flat table of rows that changed lately
+//!                                        └─► settled: a flat table of everything else
 //! ```
 //!
 //! A snapshot shares every group that has not changed since. The first change in a group after a
-//! publication copies the group's `recent` rows, a few kilobytes, and nothing else; a changed row
-//! that is settled is copied into `recent` first, where it is found before the settled one. When
-//! `recent` has grown to [`RECENT_MAX`] rows they move into their settled shards, which copies
-//! those; spread over the changes that filled it, that is a microsecond or two a row at ten million
-//! rows, where copying a settled shard for each change would cost tens (bench/micro, `publish`).
-//! Shards that no snapshot shares are changed in place, so that replaying a log copies nothing.
+//! publication copies the pointers above it and the group's `recent` rows, a few kilobytes, and
+//! nothing else; a changed row that is settled is copied into `recent` first, where it is found
+//! before the settled one. When `recent` has grown to [`RECENT_MAX`] rows they are settled, which
+//! copies the group; spread over the changes that filled it, that is about a microsecond a row at
+//! ten million rows, where copying a group for each change would cost tens. A group that no snapshot
+//! shares is changed in place, so that replaying a log copies nothing.
 //!
-//! INVARIANT: a key that stands in both `recent` and a settled shard is decided by `recent`.
+//! Two levels of pointers, because one publication copies whole levels: with one level of 4,096 a
+//! single event would copy all of them, and with 256 larger groups a batch copies and settles six
+//! times as much (`bench/micro`, 2026-11).
+//!
+//! INVARIANT: a key that stands in both `recent` and `settled` is decided by `recent`.
 //! INVARIANT: `len` counts keys, not rows.
 
 use std::array;
@@ -22,38 +26,37 @@ use std::sync::Arc;
 use super::Row;
 use super::flat::FlatTable;
 
-/// Groups of a table: what one publication may copy is a root of this many pointers.
-pub(crate) const GROUPS: usize = 256;
-
-/// Settled shards of a group.
-const SHARDS: usize = 16;
+/// Branches of a table, and groups of a branch.
+pub(crate) const FANOUT: usize = 64;
 
 /// Rows that a group collects before it settles them. More make each publication copy more, fewer
-/// make settling more frequent. Measured by `bench/micro`, `publish`, 2026-11: at ten million rows
-/// an event's share of either is about 7 kB here; fewer cost more there, more cost more at a million.
-const RECENT_MAX: usize = 256;
+/// make settling more frequent. Measured by `bench/micro`, `publish`, 2026-11.
+const RECENT_MAX: usize = 64;
 
 #[derive(Clone)]
 pub(crate) struct Table<R> {
-    groups: Arc<[Arc<Group<R>>; GROUPS]>,
+    branches: Arc<[Arc<Branch<R>>; FANOUT]>,
     len: usize,
     seed: u64,
 }
 
 #[derive(Clone)]
+struct Branch<R> {
+    groups: [Arc<Group<R>>; FANOUT],
+}
+
+#[derive(Clone)]
 struct Group<R> {
     recent: FlatTable<R>,
-    settled: [Arc<FlatTable<R>>; SHARDS],
+    settled: Arc<FlatTable<R>>,
 }
 
 impl<R: Row> Table<R> {
     pub(crate) fn new(seed: u64) -> Self {
-        let shard = Arc::new(FlatTable::new());
-        let group = Arc::new(Group {
-            recent: FlatTable::new(),
-            settled: array::from_fn(|_| Arc::clone(&shard)),
-        });
-        Self { groups: Arc::new(array::from_fn(|_| Arc::clone(&group))), len: 0, seed }
+        let settled = Arc::new(FlatTable::new());
+        let group = Arc::new(Group { recent: FlatTable::new(), settled });
+        let branch = Arc::new(Branch { groups: array::from_fn(|_| Arc::clone(&group)) });
+        Self { branches: Arc::new(array::from_fn(|_| Arc::clone(&branch))), len: 0, seed }
     }
 
     /// How many keys there are.
@@ -64,8 +67,8 @@ impl<R: Row> Table<R> {
     #[inline]
     pub(crate) fn get(&self, key: &R::Key) -> Option<&R> {
         let hash = R::hash(key, self.seed);
-        let group = self.groups.get(group_of(hash))?;
-        group.recent.get(hash, key).or_else(|| group.settled.get(shard_of(hash))?.get(hash, key))
+        let group = self.branches.get(branch_of(hash))?.groups.get(group_of(hash))?;
+        group.recent.get(hash, key).or_else(|| group.settled.get(hash, key))
     }
 
     /// Gives the row of `key` to `change`, or a fresh one made by `vacant` where there is none.
@@ -85,32 +88,36 @@ impl<R: Row> Table<R> {
             return;
         }
         let seed = self.seed;
-        let groups = Arc::make_mut(&mut self.groups);
-        if let Some(group) = groups.get_mut(group_of(hash)).map(Arc::make_mut) {
+        let branch = Arc::make_mut(&mut self.branches).get_mut(branch_of(hash)).map(Arc::make_mut);
+        let group = branch.and_then(|branch| branch.groups.get_mut(group_of(hash)));
+        if let Some(group) = group.map(Arc::make_mut) {
             group.put(hash, row, seed);
             self.len += usize::from(known.is_none());
         }
     }
 
-    /// Drops the rows of one group that `keep` refuses; the caller goes round the groups. Copies
+    /// Drops the rows of one branch that `keep` refuses; the caller goes round the branches. Copies
     /// nothing where nothing goes. Returns how many went.
-    pub(crate) fn retain_in(&mut self, group: usize, keep: impl Fn(&R) -> bool) -> usize {
-        let Some(before) = self.groups.get(group) else { return 0 };
+    pub(crate) fn retain_in(&mut self, branch: usize, keep: impl Fn(&R) -> bool) -> usize {
         let seed = self.seed;
-        if before.rows(seed).all(&keep) {
+        // A settled row that a recent one hides is looked at as well: no key need be hashed so.
+        let loses =
+            |group: &Group<R>| !(group.recent.iter().all(&keep) && group.settled.iter().all(&keep));
+        let before = self.branches.get(branch);
+        if !before.is_some_and(|branch| branch.groups.iter().any(|group| loses(group))) {
             return 0;
         }
-        let count = before.rows(seed).count();
-        let Some(group) = Arc::make_mut(&mut self.groups).get_mut(group).map(Arc::make_mut) else {
-            return 0;
-        };
-        group.settle(seed);
-        for shard in &mut group.settled {
-            if !shard.iter().all(&keep) {
-                Arc::make_mut(shard).retain(seed, &keep);
+        let branch = Arc::make_mut(&mut self.branches).get_mut(branch).map(Arc::make_mut);
+        let mut gone = 0;
+        for group in branch.into_iter().flat_map(|branch| &mut branch.groups) {
+            if loses(group) {
+                let count = group.rows(seed).count();
+                let group = Arc::make_mut(group);
+                group.settle(seed);
+                Arc::make_mut(&mut group.settled).retain(seed, &keep);
+                gone += count - group.settled.len();
             }
         }
-        let gone = count - group.rows(seed).count();
         self.len -= gone;
         gone
     }
@@ -118,28 +125,31 @@ impl<R: Row> Table<R> {
     /// Every row, in no particular order.
     #[cfg(test)]
     fn iter(&self) -> impl Iterator<Item = &R> + '_ {
-        self.groups.iter().flat_map(|group| group.rows(self.seed))
+        self.branches
+            .iter()
+            .flat_map(|branch| &branch.groups)
+            .flat_map(|group| group.rows(self.seed))
     }
 
     /// Bytes of heap memory below this table, shared or not.
     pub(crate) fn heap_bytes(&self) -> usize {
-        let group = |group: &Group<R>| {
-            let settled: usize = group.settled.iter().map(|shard| shard.heap_bytes()).sum();
-            size_of::<Group<R>>() + group.recent.heap_bytes() + settled
+        let groups = self.branches.iter().flat_map(|branch| &branch.groups);
+        let group = |group: &Arc<Group<R>>| {
+            size_of::<Group<R>>() + group.recent.heap_bytes() + group.settled.heap_bytes()
         };
-        self.groups.iter().map(|each| group(each)).sum()
+        groups.map(group).sum()
     }
 }
 
 impl<R: Row> Group<R> {
-    /// Puts a row where look-ups find it first: over its recent copy, into its settled shard where
-    /// no snapshot shares that, else among the recent rows.
+    /// Puts a row where look-ups find it first: over its recent copy, among the settled rows where
+    /// no snapshot shares those, else among the recent ones.
     fn put(&mut self, hash: u64, row: R, seed: u64) {
         let key = row.key();
         if let Some(recent) = self.recent.get_mut(hash, &key) {
             *recent = row;
-        } else if let Some(shard) = self.settled.get_mut(shard_of(hash)).and_then(Arc::get_mut) {
-            settle_row(shard, hash, row, seed);
+        } else if let Some(settled) = Arc::get_mut(&mut self.settled) {
+            settle_row(settled, hash, row, seed);
         } else {
             self.recent.insert(hash, row, seed);
             if self.recent.len() >= RECENT_MAX {
@@ -148,46 +158,46 @@ impl<R: Row> Group<R> {
         }
     }
 
-    /// Moves the recent rows into their settled shards.
+    /// Moves the recent rows among the settled ones.
     fn settle(&mut self, seed: u64) {
+        if self.recent.len() == 0 {
+            return;
+        }
+        let settled = Arc::make_mut(&mut self.settled);
         for row in self.recent.iter() {
-            let hash = R::hash(&row.key(), seed);
-            if let Some(shard) = self.settled.get_mut(shard_of(hash)) {
-                settle_row(Arc::make_mut(shard), hash, *row, seed);
-            }
+            settle_row(settled, R::hash(&row.key(), seed), *row, seed);
         }
         self.recent = FlatTable::new();
     }
 
     /// Every row that a look-up could find.
     fn rows(&self, seed: u64) -> impl Iterator<Item = &R> + '_ {
-        let settled = self.settled.iter().flat_map(|shard| shard.iter());
         let visible = move |row: &&R| {
             let key = row.key();
             self.recent.len() == 0 || self.recent.get(R::hash(&key, seed), &key).is_none()
         };
-        self.recent.iter().chain(settled.filter(visible))
+        self.recent.iter().chain(self.settled.iter().filter(visible))
     }
 }
 
-fn settle_row<R: Row>(shard: &mut FlatTable<R>, hash: u64, row: R, seed: u64) {
-    match shard.get_mut(hash, &row.key()) {
-        Some(settled) => *settled = row,
-        None => shard.insert(hash, row, seed),
+fn settle_row<R: Row>(settled: &mut FlatTable<R>, hash: u64, row: R, seed: u64) {
+    match settled.get_mut(hash, &row.key()) {
+        Some(known) => *known = row,
+        None => settled.insert(hash, row, seed),
     }
 }
 
-/// The group of a hash: its top byte.
+/// The branch of a hash: its top six bits.
+const fn branch_of(hash: u64) -> usize {
+    (hash >> 58) as usize
+}
+
+/// The group of a hash within its branch: the next six bits.
 const fn group_of(hash: u64) -> usize {
-    (hash >> 56) as usize
+    (hash >> 52) as usize & (FANOUT - 1)
 }
 
-/// The shard of a hash within its group: the next four bits.
-const fn shard_of(hash: u64) -> usize {
-    (hash >> 52) as usize & (SHARDS - 1)
-}
-
-const _: () = assert!(GROUPS == 1 << 8 && SHARDS == 1 << 4, "`group_of` and `shard_of` cut these");
+const _: () = assert!(FANOUT == 1 << 6, "`branch_of` and `group_of` cut six bits each");
 
 #[cfg(test)]
 mod tests {
@@ -212,7 +222,7 @@ mod tests {
         }
         /// All keys in two groups, so that `recent` fills and settles.
         fn hash(key: &u32, seed: u64) -> u64 {
-            xxh3_64_with_seed(&key.to_le_bytes(), seed) & 0x01ff_ffff_ffff_ffff
+            xxh3_64_with_seed(&key.to_le_bytes(), seed) & 0x001f_ffff_ffff_ffff
         }
     }
 
@@ -258,8 +268,8 @@ mod tests {
                     Step::Publish => snapshots.push((table.clone(), twin.clone())),
                     Step::Forget(modulus) => {
                         let keep = |key: u32| !key.is_multiple_of(modulus);
-                        let gone: usize = (0..GROUPS)
-                            .map(|group| table.retain_in(group, |row| keep(row.key)))
+                        let gone: usize = (0..FANOUT)
+                            .map(|branch| table.retain_in(branch, |row| keep(row.key)))
                             .sum();
                         let before = twin.len();
                         twin.retain(|key, _| keep(*key));
@@ -284,7 +294,7 @@ mod tests {
         put(&mut table, 7, 1);
         let snapshot = table.clone();
         put(&mut table, 7, 1);
-        assert!(Arc::ptr_eq(&table.groups, &snapshot.groups));
+        assert!(Arc::ptr_eq(&table.branches, &snapshot.branches));
     }
 
     #[test]
@@ -292,7 +302,7 @@ mod tests {
         let mut table = Table::new(1);
         put(&mut table, 7, 1);
         let snapshot = table.clone();
-        assert_eq!((0..GROUPS).map(|group| table.retain_in(group, |_| true)).sum::<usize>(), 0);
-        assert!(Arc::ptr_eq(&table.groups, &snapshot.groups));
+        assert_eq!((0..FANOUT).map(|branch| table.retain_in(branch, |_| true)).sum::<usize>(), 0);
+        assert!(Arc::ptr_eq(&table.branches, &snapshot.branches));
     }
 }

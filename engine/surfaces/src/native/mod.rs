@@ -44,10 +44,11 @@ pub async fn routes(parts: Parts) -> Result<(Routes, Health), tonic_reflection::
     let (reporter, health_service) = tonic_health::server::health_reporter();
     let health = Health(reporter);
     health.set(false).await;
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(caed_proto::DESCRIPTORS)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()?;
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(caed_proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
     let service = Service::new(parts);
     let bytes = limits::MESSAGE_BYTES_MAX;
     let decisions = AccessEvaluationServer::new(service.clone()).max_decoding_message_size(bytes);
@@ -58,7 +59,9 @@ pub async fn routes(parts: Parts) -> Result<(Routes, Health), tonic_reflection::
         .add_service(events)
         .add_service(OperationsServer::new(service))
         .add_service(health_service)
-        .add_service(reflection);
+        .add_service(reflection().build_v1()?)
+        // Older clients, some releases of ghz among them, ask for the version before.
+        .add_service(reflection().build_v1alpha()?);
     Ok((routes.routes(), health))
 }
 
