@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# Finds every real part that `make test` needs, before anything is compiled.
+#
+# What needs no root goes into the cache folder (${XDG_CACHE_HOME:-~/.cache}/caed): Kafka, by Maven, as
+# tests/tools/kafka.sha256 knows it. What the system's package manager has is installed only where this
+# runs as root with CI=true; elsewhere it stops, with one line that installs all that is missing. It
+# never asks for root and starts no service.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+# shellcheck source=versions
+. ./versions
+
+has() { command -v "$1" >/dev/null 2>&1; }
+
+cached() { [ -d "${XDG_CACHE_HOME:-$HOME/.cache}/caed/kafka-$KAFKA_VERSION/lib" ]; }
+
+# Names of what is missing: java, maven, openssl.
+missing() {
+    ./java.sh >/dev/null 2>&1 || echo java
+    has mvn || cached || echo maven
+    # Makes the certificates of the test's own TLS listeners.
+    has openssl || echo openssl
+}
+
+# The package of a Java that is new enough. Distributions carry different ones.
+java_package() {
+    local name
+    for name in openjdk-21-jre-headless openjdk-17-jre-headless; do
+        # A name that is only mentioned has no candidate.
+        apt-cache policy "$name" 2>/dev/null | grep 'Candidate: [0-9]' >/dev/null && { echo "$name"; return; }
+    done
+    echo default-jre-headless
+}
+
+packages() { # NAME…: what the package manager here calls them
+    local name
+    for name in "$@"; do
+        case "$(uname -s):$name" in
+            Darwin:java) echo openjdk ;;
+            *:java) java_package ;;
+            *) echo "$name" ;;
+        esac
+    done
+}
+
+../need.sh
+
+names=$(missing)
+if [ -n "$names" ] && has apt-get && [ "$(id -u)" = 0 ] && [ "${CI:-}" = true ]; then
+    apt-get update -qq
+    # shellcheck disable=SC2046,SC2086
+    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $(packages $names) >/dev/null
+    names=$(missing)
+fi
+if [ -n "$names" ]; then
+    case "$(uname -s)" in
+        Darwin) command="brew install" ;;
+        *) command="sudo apt-get install" ;;
+    esac
+    # shellcheck disable=SC2046,SC2086
+    echo "missing for the tests: $(echo $names). Get it with: $command $(echo $(packages $names))" >&2
+    exit 1
+fi
+
+./kafka.sh install
+./kafka.sh verify
+echo "tools: $("$(./java.sh)" -version 2>&1 | sed -n 1p), Kafka $KAFKA_VERSION, $(openssl version)"
