@@ -2,10 +2,19 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo run check test bench bench-load fmt need
+.PHONY: help demo run check test tools bench bench-load fmt need
 
 # Runs a stage, and says how long it took.
 STAGE := ./tests/stage.sh
+
+# Where cargo builds.
+BUILT := $(or $(CARGO_TARGET_DIR),target)
+
+# The Kafka client links the system's OpenSSL where pkg-config finds one, so that its fixes come with
+# the system's, and builds its own where not, which takes a minute longer.
+ifeq ($(shell pkg-config --exists 'openssl >= 1.1.1' 2>/dev/null && echo found),found)
+export OPENSSL_NO_VENDOR := 1
+endif
 
 help: ## Prints this.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -15,25 +24,30 @@ need: # What building needs, and how to get what is missing.
 
 demo: need ## Tells a story of revocations in a real sidecar, and checks every answer.
 	@cargo build --quiet --package caed
-	@./target/debug/caed demo
+	@$(BUILT)/debug/caed demo
 
 run: need ## Runs a sidecar with the example configuration, its log under target/run.
 	@cargo build --quiet --package caed
 	@mkdir -p target/run
-	@CAED_LOG_DIRECTORY=target/run/log ./target/debug/caed serve --config deploy/caed.toml
+	@CAED_LOG_DIRECTORY=target/run/log $(BUILT)/debug/caed serve --config deploy/caed.toml
 
 check: need ## The quick inner loop: format, lints, docs, unit, property and scenario tests, benches once.
 	@$(STAGE) format   cargo fmt --all --check
 	@$(STAGE) lints    cargo clippy --workspace --all-targets --quiet -- -D warnings
 	@$(STAGE) docs     env RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --workspace --no-deps --document-private-items --quiet
-	@$(STAGE) tests    cargo test --workspace --exclude caed --quiet
-	@$(STAGE) tests-of-the-binary cargo test --package caed --lib --quiet
+	@$(STAGE) tests    cargo test --workspace --exclude caed --exclude caed-streams --quiet
+	@$(STAGE) tests-beside-real-parts cargo test --package caed --package caed-streams --lib --quiet
 	@$(STAGE) benches  cargo test --package caed-bench --benches --quiet
 
-test: ## Everything that must hold: `make check`, then the real binary, end to end.
+tools: ## Finds the real parts that tests use, gets what it can, and says what is missing.
+	@./tests/tools/find.sh
+
+test: tools ## Everything that must hold: `make check`, then the real binary and a real Kafka, end to end.
 	@$(STAGE) check      $(MAKE) --no-print-directory check
+	@$(STAGE) streams    cargo test --package caed-streams --tests
 	@$(STAGE) end-to-end cargo test --package caed --tests
 	@$(STAGE) demo       $(MAKE) --no-print-directory demo
+	@$(STAGE) plain-path ./tests/plain-path.sh
 
 bench: need ## What deciding and publishing cost, at 10 k, 1 M and 10 M subjects (about 6 minutes).
 	@cargo bench --package caed-bench

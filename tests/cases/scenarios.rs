@@ -225,6 +225,7 @@ async fn ask_over_grpc(
         sink: Arc::new(Closed),
         ingest: Arc::new(Ingest::default()),
         log_bytes: Arc::new(|| 0),
+        log_notes: Arc::new(Vec::new),
         topics: Arc::new(Topics::new(["scenario".to_owned()])),
     })
     .await

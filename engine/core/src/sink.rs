@@ -11,7 +11,9 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Appends events to the log that everything is read from. Nothing reaches the state another way.
 pub trait EventSink: Send + Sync + 'static {
-    /// Stamps, checks and appends events, all or none, and returns when they are durable.
+    /// Stamps, checks and appends events, and returns when they are durable. Checking is all or
+    /// none; so is appending in the embedded log, while Kafka may take some and refuse the rest
+    /// ([`AppendError::Unavailable`] says which).
     ///
     /// An event comes as its sender wrote it, in the native form. Checking it is the log's part,
     /// because whoever reads the log must come to the same result.
@@ -62,6 +64,10 @@ pub enum AppendError {
     /// The queue before the log is full. Trying again soon will help.
     #[error("the log is busy; try again in a moment")]
     Busy,
+    /// The log could not be reached, or did not acknowledge every event. Trying again will help:
+    /// copies of an event change nothing.
+    #[error("the log did not take all events; publish them again: {0}")]
+    Unavailable(String),
     /// The log refuses everything since an earlier fault. Trying again after a restart may help.
     #[error("the log takes no more events: {0}")]
     Broken(String),

@@ -20,12 +20,10 @@ use std::time::Duration;
 use anyhow::Context;
 use caed_core::builder::Builder;
 use caed_core::ingest::Ingest;
-use caed_core::position::{Frontier, Incarnation};
+use caed_core::position::Frontier;
 use caed_core::publish;
 use caed_core::time::Clock;
 use caed_streams::applier::Applier;
-use caed_streams::embedded::{self, Embedded, Ending};
-use caed_streams::log::{self, FolderDisk, Identity, Log, LogReader, Options, Repair};
 use caed_surfaces::native::{self, Health, Parts};
 use caed_surfaces::pdp::Pdp;
 use caed_surfaces::{admin, metrics};
@@ -39,8 +37,10 @@ use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
-use crate::config::{Config, Listen};
+use crate::config::{Config, Listen, LogChoice};
 use crate::listen::{self, SocketFile};
+use crate::log::{self, LogEnding, Opened, Wires};
+use crate::topic_check;
 
 /// How long calls in progress may take to finish once the end has begun. Gateways give up sooner.
 pub const GRACE: Duration = Duration::from_secs(5);
@@ -57,9 +57,9 @@ pub struct App {
     stop: watch::Sender<Stage>,
     /// What answers: ends when no call is in progress any more.
     serving: Tasks,
-    /// What knows: the applier and the owner of the log.
+    /// What knows: the applier and what works behind the log's ends.
     knowing: Tasks,
-    log: Ending,
+    log: LogEnding,
     /// Removed when the app is gone.
     _socket: Option<SocketFile>,
 }
@@ -88,14 +88,20 @@ impl App {
     /// Opens the log, binds every listener, and starts to serve.
     pub async fn start(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
         let Bound { grpc, socket, admin } = bind(&config.listen).await?;
-        let log = open_log(&config)?;
-        let log_reader = log.reader.clone();
-        let mut builder = Builder::new(Arc::new(config.rules), random_seed()?);
+        let horizon = config.rules.horizon;
+        let mut builder = Builder::new(Arc::new(config.rules.clone()), random_seed()?);
         let (publisher, reader) = publish::cell(builder.freeze());
         let (applied, frontier) = watch::channel(Frontier::default());
         let ingest = Arc::new(Ingest::default());
-        let Embedded { sink, source, owner, ending } =
-            embedded::split(log, Arc::clone(&clock), frontier.clone(), reader.clone());
+        let (found, findings) = watch::channel(Vec::new());
+        let wires = Wires {
+            clock: Arc::clone(&clock),
+            applied: frontier.clone(),
+            snapshots: reader.clone(),
+            findings,
+        };
+        let Opened { sink, source, dead_letters, topics, bytes, notes, work, ending } =
+            log::open(&config, wires)?;
         let (stop, stage) = watch::channel(Stage::Running);
 
         // Each on a thread of its own: a large batch or a slow disk must not hold up those who
@@ -103,19 +109,30 @@ impl App {
         let mut knowing = Tasks::new();
         let (runtime, stopped) = (Handle::current(), reached(stage.clone(), Stage::Stopped));
         let (ingested, applying) = (Arc::clone(&ingest), Arc::clone(&clock));
-        let applier = Applier::new(source, builder, publisher, applied, ingested, applying);
+        let mut applier = Applier::new(source, builder, publisher, applied, ingested, applying);
+        if let Some(dead_letters) = dead_letters {
+            applier = applier.with_dead_letters(dead_letters);
+        }
         knowing.spawn_blocking(move || {
             runtime.block_on(applier.run(stopped)).context("the applier stopped")
         });
-        let runtime = Handle::current();
-        knowing.spawn_blocking(move || {
-            owner.run(&runtime);
-            Ok(())
-        });
+        for work in work {
+            knowing.spawn_blocking(move || {
+                work();
+                Ok(())
+            });
+        }
 
         let mut serving = Tasks::new();
         let pdp = Pdp::new(reader, clock, config.profile);
-        let parts = parts(pdp.clone(), Arc::new(sink), Arc::clone(&ingest), log_reader);
+        let parts = Parts {
+            pdp: pdp.clone(),
+            sink,
+            ingest: Arc::clone(&ingest),
+            log_bytes: bytes,
+            log_notes: notes,
+            topics: Arc::new(topics),
+        };
         let (routes, health) = native::routes(parts).await.context("building the services")?;
         let draining = || reached(stage.clone(), Stage::Draining);
         let grpc_address = grpc.as_ref().map(TcpListener::local_addr).transpose()?;
@@ -132,9 +149,11 @@ impl App {
             let served = axum::serve(listener, router).with_graceful_shutdown(draining());
             serving.spawn(async move { served.await.context("serving the admin listener") });
         }
-        let log = config.log_directory.display();
-        let unix = config.listen.grpc_socket;
-        tracing::info!(grpc = ?grpc_address, ?unix, admin = ?admin_address, %log, "serving");
+        if let LogChoice::Kafka(settings) = &config.log {
+            serving.spawn(topic_check::run(settings.clone(), horizon, found, draining()));
+        }
+        let (log, unix) = (&config.log, config.listen.grpc_socket);
+        tracing::info!(grpc = ?grpc_address, ?unix, admin = ?admin_address, ?log, "serving");
         Ok(Self {
             grpc: grpc_address,
             admin: admin_address,
@@ -194,34 +213,6 @@ impl App {
     }
 }
 
-/// Opens the embedded log, or creates it.
-pub(crate) fn open_log(config: &Config) -> anyhow::Result<Log> {
-    let directory = &config.log_directory;
-    let disk = FolderDisk::open(directory)
-        .with_context(|| format!("log.directory: {} can not be used", directory.display()))?;
-    let mut incarnation = [0; 16];
-    getrandom::fill(&mut incarnation).context("the operating system gives no random numbers")?;
-    let horizon = config.rules.horizon;
-    let identity = Identity { incarnation: Incarnation(incarnation), horizon };
-    let log =
-        log::open(Arc::new(disk), Options::new(identity)).context("opening the embedded log")?;
-    let found = log.reader.identity().horizon;
-    anyhow::ensure!(
-        found == horizon,
-        "tokens.horizon: the log in {} was created with a horizon of {} s, which never changes; the configuration says {} s. Set tokens.horizon to it, or begin a new log in another folder",
-        directory.display(),
-        found.as_secs(),
-        horizon.as_secs(),
-    );
-    if log.repair != Repair::default() {
-        tracing::warn!(
-            repair = ?log.repair,
-            "the end of the embedded log was repaired; nothing acknowledged was lost"
-        );
-    }
-    Ok(log)
-}
-
 /// A number that nobody outside can know.
 pub(crate) fn random_seed() -> anyhow::Result<u64> {
     getrandom::u64().context("the operating system gives no random numbers")
@@ -241,16 +232,6 @@ async fn bind(listen: &Listen) -> Result<Bound, listen::ListenError> {
         None => None,
     };
     Ok(Bound { grpc, socket, admin })
-}
-
-fn parts(
-    pdp: Pdp,
-    sink: Arc<embedded::EmbeddedSink>,
-    ingest: Arc<Ingest>,
-    log: LogReader,
-) -> Parts {
-    let log_bytes = Arc::new(move || log.size_bytes());
-    Parts { pdp, sink, ingest, log_bytes, topics: Arc::new(embedded::topics()) }
 }
 
 async fn serve_tcp(

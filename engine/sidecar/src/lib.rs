@@ -11,7 +11,9 @@
 //! | [`client`] | how the command line reaches a running sidecar |
 //! | [`clock`] | the clocks of this host |
 //! | [`listen`] | sockets |
-//! | [`telemetry`] | logs |
+//! | `log` | the log, whichever the operator chose |
+//! | [`telemetry`] | what is written to standard error |
+//! | `topic_check` | the look at Kafka's topics, every hour |
 
 pub mod app;
 pub mod cli;
@@ -19,4 +21,6 @@ pub mod client;
 pub mod clock;
 pub mod config;
 pub mod listen;
+mod log;
 pub mod telemetry;
+mod topic_check;

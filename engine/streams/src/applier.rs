@@ -5,15 +5,20 @@
 //! that its log held at the start nothing is published: a replay is a long first batch, and its
 //! snapshots would answer nobody.
 //!
+//! A source says where its log ended at an instant, all partitions together; the snapshot is current
+//! as of that instant once its frontier has reached every one of those ends (F1). Statements that
+//! are not reached yet wait, because under a steady stream the newest one never would be.
+//!
 //! The frontier that a snapshot contains is announced after it is published, so that whoever waits
 //! for a position and then asks, asks a snapshot that contains it.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::Arc;
 
 use caed_core::builder::{Applied, Builder};
 use caed_core::ingest::Ingest;
-use caed_core::position::{Frontier, Topics};
+use caed_core::position::{Frontier, Incarnation, Partition, Position, Topics};
 use caed_core::publish::Publisher;
 use caed_core::time::Clock;
 use tokio::sync::watch;
@@ -21,7 +26,10 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::decode::native;
 use crate::limits;
-use crate::source::{Batch, LogEnd, Source, SourceEvent, SourceFault, SourceRecord};
+use crate::source::{
+    Batch, DeadLetter, DeadLetters, LogEnd, PartitionEnd, Source, SourceEvent, SourceFault,
+    SourceRecord,
+};
 
 /// Applies what a source delivers.
 pub struct Applier<S> {
@@ -42,6 +50,12 @@ struct Writer {
     caught_up: bool,
     /// The state has changed since the last snapshot.
     dirty: bool,
+    /// Where the log ended, for what the published snapshot does not contain yet; oldest first.
+    ends: VecDeque<LogEnd>,
+    /// Nothing of the last large batch could be understood. That is no bad record but a fault of
+    /// the whole, and while it lasts nothing is known to be current (F1).
+    systemic: bool,
+    dead_letters: Option<Box<dyn DeadLetters>>,
 }
 
 enum Action {
@@ -62,7 +76,6 @@ impl<S: Source> Applier<S> {
     ) -> Self {
         let topics = source.topics();
         let horizon = builder.rules().horizon;
-        let (caught_up, dirty) = (false, false);
         let state = Writer {
             topics,
             builder,
@@ -71,10 +84,20 @@ impl<S: Source> Applier<S> {
             ingest,
             clock,
             horizon,
-            caught_up,
-            dirty,
+            caught_up: false,
+            dirty: false,
+            ends: VecDeque::new(),
+            systemic: false,
+            dead_letters: None,
         };
         Self { source, state }
+    }
+
+    /// Also sends what can't be understood to `dead_letters`.
+    #[must_use]
+    pub fn with_dead_letters(mut self, dead_letters: Box<dyn DeadLetters>) -> Self {
+        self.state.dead_letters = Some(dead_letters);
+        self
     }
 
     /// Runs until `stop` is ready or the source is lost.
@@ -91,11 +114,11 @@ impl<S: Source> Applier<S> {
             };
             match action {
                 Action::Source(SourceEvent::Begin { partition, incarnation }) => {
-                    self.state.builder.begin(partition, incarnation);
+                    self.state.begin(partition, incarnation);
                 }
                 Action::Source(SourceEvent::Batch(batch)) => self.state.apply(&batch),
                 Action::Source(SourceEvent::CaughtUp) => self.state.catch_up(),
-                Action::Source(SourceEvent::End(end)) => self.state.confirm(end),
+                Action::Source(SourceEvent::End(end)) => self.state.note_end(end),
                 Action::Source(SourceEvent::Lost(fault)) => return Err(fault),
                 Action::Forget => self.state.forget(),
                 Action::Stop => return Ok(()),
@@ -105,10 +128,15 @@ impl<S: Source> Applier<S> {
 }
 
 impl Writer {
+    fn begin(&mut self, partition: Partition, incarnation: Incarnation) {
+        self.builder.begin(partition, incarnation);
+        // Ends of another log can't be reached any more.
+        self.ends.clear();
+    }
+
     fn apply(&mut self, batch: &Batch) {
-        for record in &batch.records {
-            self.apply_record(record);
-        }
+        let understood = batch.records.iter().filter(|record| self.apply_record(record)).count();
+        self.judge(understood, batch.records.len());
         self.builder.pass(batch.partition, batch.next);
         self.dirty = true;
         if self.caught_up && batch.is_whole {
@@ -116,16 +144,30 @@ impl Writer {
         }
     }
 
-    fn apply_record(&mut self, record: &SourceRecord) {
+    /// Tells a bad record from a fault of the whole.
+    fn judge(&mut self, understood: usize, records: usize) {
+        if understood > 0 {
+            if self.systemic {
+                tracing::info!("records can be understood again");
+            }
+            self.systemic = false;
+        } else if records >= limits::SYSTEMIC_RECORDS {
+            if !self.systemic {
+                tracing::error!(records, "no record of a whole batch could be understood");
+            }
+            self.systemic = true;
+        }
+    }
+
+    /// Applies a record; false where it can't be understood.
+    fn apply_record(&mut self, record: &SourceRecord) -> bool {
         let SourceRecord { position, appended, payload } = record;
         let decoded = match native::decode(payload) {
             Ok(decoded) => decoded,
             Err(error) => {
-                let place = self.topics.place(*position);
-                tracing::error!(%error, position = place, "a record could not be understood");
-                self.ingest.quarantine(place, error.to_string(), payload);
+                self.quarantine(*position, &error.to_string(), payload);
                 self.builder.skip(*position, *appended);
-                return;
+                return false;
             }
         };
         let ingest = &self.ingest;
@@ -139,6 +181,17 @@ impl Writer {
         ingest.cutoffs_set_to_receipt.add(u64::from(event.cutoff_is_clamped()));
         ingest.older_than_horizon.add(u64::from(event.is_late(self.horizon)));
         ingest.missing_tokens_without_claim.add(u64::from(event.misses_tokens_without_claim()));
+        true
+    }
+
+    fn quarantine(&mut self, position: Position, reason: &str, payload: &[u8]) {
+        let place = self.topics.place(position);
+        tracing::error!(error = reason, position = place, "a record could not be understood");
+        self.ingest.quarantine(place, reason.to_owned(), payload);
+        if let Some(dead_letters) = &mut self.dead_letters {
+            let topic = self.topics.name(position.partition.topic);
+            dead_letters.put(DeadLetter { reason, topic, position, payload });
+        }
     }
 
     fn catch_up(&mut self) {
@@ -147,14 +200,26 @@ impl Writer {
         self.publish();
     }
 
-    /// The published snapshot is current as of an instant at which the log ended no later than the
-    /// snapshot does (F1).
-    fn confirm(&mut self, end: LogEnd) {
-        if self.caught_up
-            && !self.dirty
-            && self.builder.frontier().next_offset(end.partition) >= end.end
-        {
-            self.publisher.confirm_current(end.wall, end.monotonic);
+    fn note_end(&mut self, end: LogEnd) {
+        if self.ends.len() == limits::ENDS_MAX {
+            // The oldest is reached first, the newest says most: the one before the newest goes.
+            self.ends.pop_back();
+        }
+        self.ends.push_back(end);
+        self.confirm();
+    }
+
+    /// The published snapshot is current as of the newest instant at which no partition ended
+    /// beyond it (F1).
+    fn confirm(&mut self) {
+        if !self.caught_up || self.dirty || self.systemic {
+            return;
+        }
+        let frontier = self.builder.frontier();
+        let reached = self.ends.iter().rposition(|end| contains(frontier, &end.ends));
+        let reached = reached.and_then(|at| self.ends.drain(..=at).next_back());
+        if let Some(LogEnd { wall, monotonic, ends: _ }) = reached {
+            self.publisher.confirm_current(wall, monotonic);
         }
     }
 
@@ -175,5 +240,15 @@ impl Writer {
         self.publisher.publish(snapshot);
         self.dirty = false;
         self.applied.send_replace(frontier);
+        self.confirm();
     }
+}
+
+/// Whether everything below these ends is contained. Offsets of another log say nothing.
+fn contains(frontier: &Frontier, ends: &[PartitionEnd]) -> bool {
+    ends.iter().all(|PartitionEnd { partition, incarnation, end }| {
+        let reached = frontier.reached(*partition);
+        reached.and_then(|reached| reached.incarnation) == *incarnation
+            && frontier.next_offset(*partition) >= *end
+    })
 }

@@ -6,6 +6,8 @@
 //! |---|---|
 //! | [`log`] | the embedded log's files |
 //! | [`embedded`] | that log as a sink that events are appended to and a source that they are read from |
+//! | [`kafka`] | the same two ends on Kafka's topics |
+//! | `intake` | what happens to an event before any log appends it |
 //! | [`source`] | what every source says |
 //! | [`decode`] | bytes to events |
 //! | [`applier`] | the single writer: events in, snapshots out |
@@ -14,6 +16,8 @@
 pub mod applier;
 pub mod decode;
 pub mod embedded;
+mod intake;
+pub mod kafka;
 pub mod limits;
 pub mod log;
 pub mod source;

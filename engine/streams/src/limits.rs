@@ -25,3 +25,11 @@ pub const FORGET_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the embedded log is offered for compaction, one segment at a time. Guess: what it
 /// drops is at least two horizons old, so nothing hurries.
 pub const COMPACT_INTERVAL: Duration = Duration::from_mins(1);
+
+/// Statements of a log's end that wait to be reached. At one a second this is half a minute; with
+/// more the newest but one is dropped, which costs freshness of the age and nothing else.
+pub const ENDS_MAX: usize = 32;
+
+/// So many records of which none can be understood are a fault of the whole, not bad records.
+/// Guess: fewer may well be one broken sender.
+pub const SYSTEMIC_RECORDS: usize = 16;

@@ -9,7 +9,8 @@ use caed_core::time::UnixMillis;
 /// One word of a source.
 #[derive(Debug)]
 pub enum SourceEvent {
-    /// A partition is read from its beginning.
+    /// A partition is read from its beginning: for the first time, or because what was read before
+    /// was another log.
     Begin {
         /// The partition.
         partition: Partition,
@@ -20,7 +21,7 @@ pub enum SourceEvent {
     Batch(Batch),
     /// Everything that the log held when it was opened has been delivered.
     CaughtUp,
-    /// Where the log ended at an instant.
+    /// Where the log ended at an instant, all of it.
     End(LogEnd),
     /// The source can't go on. Nothing may be decided as if it could.
     Lost(SourceFault),
@@ -51,14 +52,27 @@ pub struct SourceRecord {
 }
 
 /// Where a log ended at an instant, which was read from the clocks before the log was asked (F1).
-#[derive(Clone, Copy, Debug)]
+///
+/// It speaks of every partition that the log has: a partition that is not named does not exist. A
+/// source that can't say so of all of them says nothing, and the age of what is known grows.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogEnd {
     /// The instant, by the wall clock.
     pub wall: UnixMillis,
     /// The instant, by the monotonic clock.
     pub monotonic: Duration,
+    /// Where each partition ended.
+    pub ends: Vec<PartitionEnd>,
+}
+
+/// Where a partition ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartitionEnd {
     /// The partition.
     pub partition: Partition,
+    /// The log that the offset belongs to, as told by the last [`SourceEvent::Begin`]; `None` where
+    /// there was none.
+    pub incarnation: Option<Incarnation>,
     /// The offset that its next record will have.
     pub end: Offset,
 }
@@ -70,6 +84,26 @@ pub struct SourceFault {
     /// What happened.
     #[source]
     pub cause: Box<dyn std::error::Error + Send + Sync>,
+}
+
+/// Where records go that could not be understood, besides the counts and the log that still holds
+/// them (E16).
+pub trait DeadLetters: Send + 'static {
+    /// Takes one. It must not wait, and what becomes of the letter must not stop the reading.
+    fn put(&mut self, letter: DeadLetter<'_>);
+}
+
+/// A record that could not be understood.
+#[derive(Clone, Copy, Debug)]
+pub struct DeadLetter<'a> {
+    /// What is wrong with it.
+    pub reason: &'a str,
+    /// The name of its topic.
+    pub topic: &'a str,
+    /// Its place.
+    pub position: Position,
+    /// Its bytes.
+    pub payload: &'a [u8],
 }
 
 /// Where records come from. A source is asked for one event at a time, so a slow applier slows the

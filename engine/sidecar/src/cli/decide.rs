@@ -10,7 +10,7 @@ use clap::Args;
 use super::private::Private;
 use super::{At, load, output};
 use crate::client;
-use crate::config::Config;
+use crate::config::{Config, LogChoice};
 
 /// The token is given by flags, or as JSON.
 #[derive(Args)]
@@ -122,10 +122,10 @@ impl Decide {
     }
 }
 
-/// Refuses a configuration without a log. A sidecar would make one, and an empty log allows
-/// whatever is asked.
+/// Refuses a configuration whose embedded log is not there. A sidecar would make one, and an empty
+/// log allows whatever is asked.
 fn with_log(config: Config) -> anyhow::Result<Config> {
-    let folder = &config.log_directory;
+    let LogChoice::Embedded(folder) = &config.log else { return Ok(config) };
     let is_there = std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
     anyhow::ensure!(
         is_there,

@@ -22,7 +22,7 @@ use tonic::transport::Channel;
 use super::output;
 use super::private::Private;
 use crate::clock::SystemClock;
-use crate::config::{Config, Listen, LogFormat, Telemetry};
+use crate::config::{Config, Listen, LogChoice, LogFormat, Telemetry};
 
 const TENANT: &str = "contoso";
 const ISSUER: &str = "https://idp.contoso.example";
@@ -248,7 +248,7 @@ fn config(folder: &tempfile::TempDir) -> anyhow::Result<Config> {
         ..Profile::default()
     };
     Ok(Config {
-        log_directory: folder.path().join("log"),
+        log: LogChoice::Embedded(folder.path().join("log")),
         listen: Listen { grpc: None, grpc_socket: None, admin: None },
         rules,
         profile: Arc::new(profile),

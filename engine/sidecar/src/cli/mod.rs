@@ -11,10 +11,12 @@ mod private;
 mod publish;
 mod serve;
 mod status;
+mod topics;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use clap::{Args, Parser, Subcommand};
@@ -43,6 +45,8 @@ enum Command {
     Decide(decide::Decide),
     /// Shows how a running sidecar is.
     Status(status::Status),
+    /// Makes, checks and describes the topics in Kafka.
+    Topics(topics::Topics),
     /// Tells a story of revocations in a sidecar of its own, and checks every answer.
     Demo,
 }
@@ -72,6 +76,7 @@ pub fn run() -> ExitCode {
         Command::Publish(publish) => block_on(publish.run()),
         Command::Decide(decide) => block_on(decide.run()),
         Command::Status(status) => block_on(status.run()),
+        Command::Topics(topics) => block_on(topics.run()),
         Command::Demo => block_on(demo::run()),
     };
     outcome.unwrap_or_else(|error| {
@@ -80,10 +85,17 @@ pub fn run() -> ExitCode {
     })
 }
 
-/// Runs a command that talks to a sidecar.
+/// How long threads that block may go on when a command is done. What matters has ended before;
+/// what is left waits for a broker that does not answer.
+const LEFTOVER_WAIT: Duration = Duration::from_secs(1);
+
+/// Runs a command that waits for sockets.
 fn block_on(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.context("starting the runtime")?.block_on(command)
+    let runtime = runtime.context("starting the runtime")?;
+    let outcome = runtime.block_on(command);
+    runtime.shutdown_timeout(LEFTOVER_WAIT);
+    outcome
 }
 
 impl ConfigFile {

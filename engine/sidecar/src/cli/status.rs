@@ -46,6 +46,7 @@ fn lines(reply: &v1::StatusReply) -> Vec<String> {
         records,
         quarantined,
         log_bytes,
+        log_notes,
     } = reply;
     let ready = if *ready { "ready" } else { "not ready: the log is being read" };
     let knowledge = knowledge.as_ref().map(output::knowledge).unwrap_or_default();
@@ -62,10 +63,14 @@ fn lines(reply: &v1::StatusReply) -> Vec<String> {
         missing_tokens_without_claim,
         forgotten,
     } = (*records).unwrap_or_default();
+    let size = match log_bytes {
+        0 => "size unknown".to_owned(),
+        bytes => format!("{bytes} bytes"),
+    };
     let mut lines = vec![
         format!("caed {version}, {ready}, up {uptime_s} s"),
         format!("knowledge  {knowledge}"),
-        format!("log        {log_bytes} bytes, horizon {horizon_s} s"),
+        format!("log        {size}, horizon {horizon_s} s"),
         format!(
             "state      {tenants} tenants, {cutoffs} cutoffs, {pair_cutoffs} within one user, {registers} registers (kept for ever), {heap_bytes} bytes"
         ),
@@ -73,6 +78,7 @@ fn lines(reply: &v1::StatusReply) -> Vec<String> {
             "records    {changed} changed, {unchanged} unchanged, {stale} stale, {records_quarantined} quarantined; {forgotten} cutoffs forgotten"
         ),
     ];
+    lines.extend(log_notes.iter().map(|note| format!("log        {note}")));
     let notices = [
         (times_read_as_seconds, "times read as seconds: let their sender write milliseconds"),
         (

@@ -5,6 +5,7 @@
 //! overridden by a variable: `listen.grpc` by `CAED_LISTEN_GRPC`. A variable that overrides nothing is
 //! a fault, as is a key that nobody knows: a misspelt safeguard must not be silently absent.
 
+mod kafka;
 mod reader;
 
 use std::collections::{BTreeMap, HashSet};
@@ -17,6 +18,7 @@ use caed_core::event::RiskLevel;
 use caed_core::ids::{Name, ObjectKey};
 use caed_core::limits;
 use caed_core::rules::{Issuer, IssuerTenants, Issuers, Profile, Rules, TENANT_PLACEHOLDER};
+use caed_streams::kafka::settings::KafkaSettings;
 
 use reader::{Document, Section};
 pub use reader::{Fault, Faults};
@@ -24,8 +26,8 @@ pub use reader::{Fault, Faults};
 /// Everything that an operator decides.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where the embedded log lives.
-    pub log_directory: PathBuf,
+    /// The log that everything is read from.
+    pub log: LogChoice,
     /// Where requests come in.
     pub listen: Listen,
     /// Who may issue tokens, and for how long they count.
@@ -34,6 +36,15 @@ pub struct Config {
     pub profile: Arc<Profile>,
     /// What is logged, and how.
     pub telemetry: Telemetry,
+}
+
+/// The log that everything is read from: one or the other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogChoice {
+    /// The embedded log, in this folder. It serves one process.
+    Embedded(PathBuf),
+    /// Kafka. It serves a fleet.
+    Kafka(KafkaSettings),
 }
 
 /// The listeners. At least one for gRPC.
@@ -77,23 +88,36 @@ impl Config {
         let document = Document::new(text, environment);
         let table = document.parse();
         let root = document.root(&table);
-        let log_directory = log_directory(&root.section("log"));
+        let log = log(&root);
         let listen = listen(&root.section("listen"));
         let rules = rules(&root);
         let profile = Arc::new(profile(&root.section("profile")));
         let telemetry = telemetry(&root.section("telemetry"));
         root.finish();
-        document.finish(Self { log_directory, listen, rules, profile, telemetry })
+        document.finish(Self { log, listen, rules, profile, telemetry })
     }
 }
 
-fn log_directory(section: &Section<'_>) -> PathBuf {
-    let directory = section.string("directory");
-    if !section.has("directory") {
-        section.missing("directory", "name a folder that outlives this process");
+fn log(root: &Section<'_>) -> LogChoice {
+    let (embedded, kafka) = (root.section("log"), root.section("kafka"));
+    if kafka.is_present() {
+        if embedded.is_present() {
+            kafka.fault(
+                "excludes [log]: the log is either embedded or Kafka; leave out one of them",
+            );
+        }
+        // Its keys are no unknown ones, so one fault is enough.
+        let _ = embedded.string("directory");
+        embedded.finish();
+        return LogChoice::Kafka(kafka::settings(&kafka));
     }
-    section.finish();
-    directory.map(|found| found.value.into()).unwrap_or_default()
+    let directory = embedded.string("directory");
+    if directory.is_none() {
+        let problem = "name a folder that outlives this process, or configure [kafka] instead";
+        embedded.missing("directory", problem);
+    }
+    embedded.finish();
+    LogChoice::Embedded(directory.map(|found| found.value.into()).unwrap_or_default())
 }
 
 fn listen(section: &Section<'_>) -> Listen {
@@ -329,6 +353,81 @@ risk_threshold = "severe"
     }
 
     #[test]
+    fn the_kafka_example_is_valid() {
+        let example = include_str!("../../../../deploy/kafka.toml");
+        let config = parse(example).expect("valid");
+        let LogChoice::Kafka(settings) = config.log else { panic!("Kafka") };
+        assert_eq!(settings.brokers, "kafka-1.example:9093,kafka-2.example:9093");
+        assert_eq!(settings.events_topic, "caed.events");
+        assert_eq!(settings.properties["security.protocol"], "SASL_SSL");
+    }
+
+    fn with_kafka(section: &str) -> String {
+        MINIMAL.replace("[log]\ndirectory = \"/tmp/caed\"\n", section)
+    }
+
+    #[test]
+    fn properties_of_kafka_come_from_the_file_and_the_environment() {
+        let text = with_kafka(
+            r#"[kafka]
+brokers = ["one:9092"]
+[kafka.properties]
+"security.protocol" = "SASL_SSL"
+sasl.username = "caed"
+fetch.max.bytes = 1000000
+ssl.ca.location = "/ca.pem"
+"#,
+        );
+        let secret = "CAED_KAFKA_PROPERTIES_SASL_PASSWORD";
+        let environment = BTreeMap::from([(secret.to_owned(), "hush".to_owned())]);
+        let config = Config::parse(&text, &environment).expect("valid");
+        let LogChoice::Kafka(settings) = config.log else { panic!("Kafka") };
+        let properties: Vec<_> =
+            settings.properties.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let expected = [
+            "fetch.max.bytes=1000000",
+            "sasl.password=hush",
+            "sasl.username=caed",
+            "security.protocol=SASL_SSL",
+            "ssl.ca.location=/ca.pem",
+        ];
+        assert_eq!(properties, expected);
+    }
+
+    #[test]
+    fn every_fault_of_kafka_is_reported() {
+        let text = with_kafka(
+            r#"[log]
+directory = "/tmp/caed"
+[kafka]
+events_topic = "events of caed"
+policies_topic = "caed.dead-letter"
+[kafka.properties]
+auto.offset.reset = "latest"
+fetch.min.byte = 1
+acks = ["all"]
+"#,
+        );
+        let reports = faults(&text);
+        let expected = [
+            "line 4: kafka: excludes [log]",
+            "line 4: kafka.brokers: is missing",
+            "line 5: kafka.events_topic: `events of caed` is not the name of a topic",
+            "line 6: kafka.policies_topic: is also the name",
+            "line 8: kafka.properties.auto.offset.reset: is always `error`: an offset that is",
+            "line 9: kafka.properties.fetch.min.byte: librdkafka does not take it",
+            "line 10: kafka.properties.acks: must be a text, a whole number, true or false",
+        ];
+        for expected in expected {
+            assert!(
+                reports.iter().any(|report| report.starts_with(expected)),
+                "{expected}: {reports:#?}"
+            );
+        }
+        assert_eq!(reports.len(), expected.len(), "{reports:#?}");
+    }
+
+    #[test]
     fn a_horizon_that_tokens_outlive_does_not_start() {
         let short = format!("{MINIMAL}\n[tokens]\nhorizon = \"28h\"\n");
         let reports = faults(&short);
@@ -344,7 +443,7 @@ risk_threshold = "severe"
             Config::parse(MINIMAL, &environment)
         };
         let config = with("CAED_LOG_DIRECTORY", "/data").expect("valid");
-        assert_eq!(config.log_directory, PathBuf::from("/data"));
+        assert_eq!(config.log, LogChoice::Embedded(PathBuf::from("/data")));
         let config = with("CAED_PROFILE_DEVICE_COMPLIANCE", "true").expect("valid");
         assert!(config.profile.device_compliance);
         let fault = |name, value| with(name, value).expect_err("faulty").faults[0].to_string();

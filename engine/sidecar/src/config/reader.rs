@@ -194,6 +194,58 @@ impl<'a> Section<'a> {
             || variable.is_some_and(|name| self.document.environment.contains_key(&name))
     }
 
+    /// Whether anything of the section is there, in the file or in the environment.
+    pub(super) fn is_present(&self) -> bool {
+        let prefix = format!("{PREFIX}{}_", self.path.replace('.', "_").to_uppercase());
+        self.table.is_some()
+            || self.document.environment.keys().any(|name| name.starts_with(&prefix))
+    }
+
+    /// Every scalar in the section as text, under dotted names: tables within tables are parts of
+    /// a name, so that quotes around it are a matter of taste. In the environment the underscores
+    /// stand for the dots, and a variable needs no key in the file to override.
+    pub(super) fn flat(&self) -> Vec<(String, Found<String>)> {
+        let mut all = Vec::new();
+        if let Some(table) = self.table {
+            self.flatten("", table, &mut all);
+        }
+        let prefix = format!("{PREFIX}{}_", self.path.replace('.', "_").to_uppercase());
+        for (variable, value) in self.document.environment {
+            if let Some(rest) = variable.strip_prefix(&prefix) {
+                self.document.used.borrow_mut().push(variable.clone());
+                let name = rest.replace('_', ".").to_lowercase();
+                all.retain(|(other, _)| *other != name);
+                let found = Found { value: value.clone(), line: 0, key: variable.clone() };
+                all.push((name, found));
+            }
+        }
+        all
+    }
+
+    fn flatten(&self, path: &str, table: &'a DeTable<'a>, all: &mut Vec<(String, Found<String>)>) {
+        for (key, value) in table {
+            let key = key.get_ref();
+            let name = if path.is_empty() { key.to_string() } else { format!("{path}.{key}") };
+            let line = self.document.line(&value.span());
+            let text = match value.get_ref() {
+                DeValue::Table(inner) => {
+                    self.flatten(&name, inner, all);
+                    continue;
+                }
+                DeValue::String(text) => text.to_string(),
+                DeValue::Integer(number) => number.to_string(),
+                DeValue::Boolean(value) => value.to_string(),
+                _ => {
+                    let problem = "must be a text, a whole number, true or false";
+                    self.document.fault(line, self.name(&name), problem);
+                    continue;
+                }
+            };
+            let found = Found { value: text, line, key: self.name(&name) };
+            all.push((name, found));
+        }
+    }
+
     /// Whether a key has this very text.
     pub(super) fn holds(&self, key: &str, text: &str) -> bool {
         self.table

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use caed_core::event::RecordKey;
 use caed_core::position::{Frontier, Offset, Position};
-use caed_core::sink::{Accepted, AppendError, BoxFuture, EventSink, Notice};
+use caed_core::sink::{Accepted, AppendError, BoxFuture, EventSink};
 use caed_core::time::Clock;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::source::position;
 use super::writer::{Call, Message};
-use crate::decode::native::{self, Decoded, InvalidEvent};
+use crate::intake::{self, Admitted};
 
 /// Appends events to the embedded log.
 #[derive(Clone)]
@@ -35,13 +35,12 @@ impl EmbeddedSink {
 
     async fn append_all(&self, events: Vec<Vec<u8>>) -> Result<Vec<Accepted>, AppendError> {
         let received = self.clock.now();
-        let mut records = Vec::with_capacity(events.len());
-        let mut notices = Vec::with_capacity(events.len());
-        for (index, payload) in events.iter().enumerate() {
-            let (bytes, decoded) = native::stamp(payload, received).map_err(invalid(index))?;
-            let RecordKey(key) = decoded.event.record_key();
+        let admitted = intake::admit(&events, received, self.horizon)?;
+        let mut records = Vec::with_capacity(admitted.len());
+        let mut notices = Vec::with_capacity(admitted.len());
+        for Admitted { key: RecordKey(key), bytes, decoded: _, notices: said } in admitted {
             records.push((key, bytes));
-            notices.push(notices_of(&decoded, self.horizon));
+            notices.push(said);
         }
         let (reply, durable) = oneshot::channel();
         self.messages.try_send(Message::Append(Call { records, reply })).map_err(|error| {
@@ -68,24 +67,5 @@ impl EventSink for EmbeddedSink {
             let contained = applied.wait_for(|frontier| frontier.contains(position)).await;
             contained.map(drop).map_err(|_| AppendError::Closing)
         })
-    }
-}
-
-/// What the sender of an event should know.
-fn notices_of(decoded: &Decoded, horizon: Duration) -> Vec<Notice> {
-    let Decoded { event, time_read_as_seconds } = decoded;
-    let all = [
-        (*time_read_as_seconds, Notice::TimeReadAsSeconds),
-        (event.cutoff_is_clamped(), Notice::CutoffSetToReceipt),
-        (event.is_late(horizon), Notice::OlderThanHorizon),
-        (event.misses_tokens_without_claim(), Notice::MissesTokensWithoutClaim),
-    ];
-    all.into_iter().filter_map(|(holds, notice)| holds.then_some(notice)).collect()
-}
-
-fn invalid(index: usize) -> impl FnOnce(InvalidEvent) -> AppendError {
-    move |error| match error {
-        InvalidEvent::Field { field, problem } => AppendError::Invalid { index, field, problem },
-        InvalidEvent::Encoding(problem) => AppendError::Invalid { index, field: "event", problem },
     }
 }

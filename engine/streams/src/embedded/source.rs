@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::limits;
 use crate::log::{LogCursor, LogReader};
-use crate::source::{Batch, LogEnd, Source, SourceEvent, SourceFault, SourceRecord};
+use crate::source::{Batch, LogEnd, PartitionEnd, Source, SourceEvent, SourceFault, SourceRecord};
 
 /// The one partition of the embedded log.
 pub(super) const PARTITION: Partition = Partition { topic: Topic(0), number: 0 };
@@ -20,8 +20,9 @@ pub struct EmbeddedSource {
     cursor: LogCursor,
     durable_end: watch::Receiver<Offset>,
     clock: Arc<dyn Clock>,
-    /// The log's identity, until it has been told.
-    begins: Option<Incarnation>,
+    incarnation: Incarnation,
+    /// Whether the log's identity has been told.
+    begun: bool,
     /// The end of the log when it was opened; `None` once everything below has been delivered.
     opened_at: Option<Offset>,
     /// Where what is being read ends: the end of an append, at which readers may see it. Above it
@@ -40,14 +41,25 @@ impl EmbeddedSource {
     ) -> Self {
         let opened_at = Some(reader.durable_end());
         let cursor = reader.cursor(Offset(0));
-        let begins = Some(reader.identity().incarnation);
+        let incarnation = reader.identity().incarnation;
         let (target, pending, next_end) = (opened_at, None, Instant::now());
-        Self { cursor, durable_end, clock, begins, opened_at, target, pending, next_end }
+        Self {
+            cursor,
+            durable_end,
+            clock,
+            incarnation,
+            begun: false,
+            opened_at,
+            target,
+            pending,
+            next_end,
+        }
     }
 
     async fn next_event(&mut self) -> SourceEvent {
         loop {
-            if let Some(incarnation) = self.begins.take() {
+            if !std::mem::replace(&mut self.begun, true) {
+                let incarnation = self.incarnation;
                 return SourceEvent::Begin { partition: PARTITION, incarnation };
             }
             if let Some(end) = self.pending.take() {
@@ -57,13 +69,13 @@ impl EmbeddedSource {
                 return SourceEvent::CaughtUp;
             }
             // The clocks first, then the log: what it holds now is at least what it held then.
-            let end = self.end();
-            if self.cursor.next_offset() < end.end {
-                return self.read(end);
+            let (end, said) = self.end();
+            if self.cursor.next_offset() < end {
+                return self.read(end, said);
             }
             if self.next_end <= Instant::now() {
                 self.next_end = Instant::now() + limits::END_INTERVAL;
-                return SourceEvent::End(end);
+                return SourceEvent::End(said);
             }
             tokio::select! {
                 // A closed channel means that nobody appends any more; what is there stays current.
@@ -75,14 +87,18 @@ impl EmbeddedSource {
         }
     }
 
-    fn end(&mut self) -> LogEnd {
+    /// Where the log ends now, and how that is said.
+    fn end(&mut self) -> (Offset, LogEnd) {
         let (wall, monotonic) = (self.clock.now(), self.clock.monotonic());
-        LogEnd { wall, monotonic, partition: PARTITION, end: *self.durable_end.borrow_and_update() }
+        let end = *self.durable_end.borrow_and_update();
+        let incarnation = Some(self.incarnation);
+        let ends = vec![PartitionEnd { partition: PARTITION, incarnation, end }];
+        (end, LogEnd { wall, monotonic, ends })
     }
 
     /// Reads on.
-    fn read(&mut self, end: LogEnd) -> SourceEvent {
-        let target = *self.target.get_or_insert(end.end);
+    fn read(&mut self, end: Offset, said: LogEnd) -> SourceEvent {
+        let target = *self.target.get_or_insert(end);
         let records = match self.cursor.read_below(target, limits::BATCH_BYTES_MAX) {
             Ok(records) => records,
             Err(error) => return SourceEvent::Lost(SourceFault { cause: Box::new(error) }),
@@ -91,7 +107,7 @@ impl EmbeddedSource {
         let is_whole = next >= target;
         if is_whole {
             self.target = None;
-            self.pending = (next >= end.end).then_some(end);
+            self.pending = (next >= end).then_some(said);
         }
         let records = records
             .into_iter()

@@ -189,7 +189,7 @@ pub(super) fn check_count(field: &str, count: usize, max: usize) -> Result<(), S
 pub(super) fn append_status(error: &AppendError) -> Status {
     let code = match error {
         AppendError::Invalid { .. } | AppendError::Unstorable(_) => Code::InvalidArgument,
-        AppendError::Busy | AppendError::Closing => Code::Unavailable,
+        AppendError::Busy | AppendError::Closing | AppendError::Unavailable(_) => Code::Unavailable,
         AppendError::Broken(_) => Code::Internal,
     };
     Status::new(code, error.to_string())

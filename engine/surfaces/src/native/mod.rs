@@ -29,8 +29,10 @@ pub struct Parts {
     pub sink: Arc<dyn EventSink>,
     /// Knows what became of records.
     pub ingest: Arc<Ingest>,
-    /// The size of the log, in bytes.
+    /// The size of the log, in bytes; 0 where nobody knows.
     pub log_bytes: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// What is wrong with the log now, for people.
+    pub log_notes: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
     /// The names of the log's topics in positions.
     pub topics: Arc<Topics>,
 }

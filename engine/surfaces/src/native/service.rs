@@ -98,11 +98,12 @@ impl EventPublisher for Service {
             self.parts.sink.append(events).await.map_err(|error| convert::append_status(&error))?;
         let durable_us = self.micros_since(started);
         let mut applied_us = 0;
-        if wait == v1::Wait::Applied
-            && let Some(last) = accepted.last()
-        {
-            let applied = self.parts.sink.applied(last.position).await;
-            applied.map_err(|error| convert::append_status(&error))?;
+        if wait == v1::Wait::Applied {
+            // Each of them: they may stand in different partitions.
+            for accepted in &accepted {
+                let applied = self.parts.sink.applied(accepted.position).await;
+                applied.map_err(|error| convert::append_status(&error))?;
+            }
             applied_us = self.micros_since(started);
         }
         let published = convert::published_of(accepted, &self.parts.topics);
@@ -116,7 +117,7 @@ impl Operations for Service {
         &self,
         _: Request<v1::StatusRequest>,
     ) -> Result<Response<v1::StatusReply>, Status> {
-        let Parts { pdp, sink: _, ingest, log_bytes, topics } = &self.parts;
+        let Parts { pdp, sink: _, ingest, log_bytes, log_notes, topics } = &self.parts;
         let moment = pdp.moment();
         let notes = ingest.quarantine_notes();
         Ok(Response::new(v1::StatusReply {
@@ -129,6 +130,7 @@ impl Operations for Service {
             records: Some(convert::records_of(ingest)),
             quarantined: notes.into_iter().map(convert::quarantined_of).collect(),
             log_bytes: log_bytes(),
+            log_notes: log_notes(),
         }))
     }
 }

@@ -1,0 +1,52 @@
+//! Bounds of reading from Kafka and appending to it.
+
+use std::time::Duration;
+
+/// How often the brokers are asked where the partitions end. The age that answers show is at most
+/// this and one answer's time while all is well; each asking costs a few requests.
+pub const ASK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long the brokers have to answer one asking. Longer is no answer, and the age grows.
+pub const ANSWER_TIME_MAX: Duration = Duration::from_secs(3);
+
+/// How long the brokers may refuse this client at a start before the process gives up: a wrong
+/// password does not become right by asking again. A broker that can't be reached is waited for
+/// without end.
+pub const STARTUP_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Events of the log that wait for the applier, each a batch at the most
+/// ([`BATCH_BYTES_MAX`](crate::limits::BATCH_BYTES_MAX)). When it is full nothing is polled, and
+/// librdkafka stops fetching when its own queue is full, too.
+pub const EVENT_QUEUE_MAX: usize = 4;
+
+/// Records that are handed over at once. Guess: an applier takes some milliseconds for so many.
+pub const BATCH_RECORDS_MAX: usize = 4096;
+
+/// How long the reading thread sleeps where nothing wakes it. Callbacks wake it for records; this
+/// bounds how late errors, statistics and the end of the process are noticed.
+pub const IDLE_TIME: Duration = Duration::from_millis(100);
+
+/// How long reading pauses after a fault before the client is made anew.
+pub const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// What callbacks of one client may say before somebody listens. More is dropped: faults and
+/// statistics are said again.
+pub const HEARD_MAX: usize = 256;
+
+/// Partitions that one partition of the log may name as suspicious before the prober looks.
+pub const SUSPECTS_MAX: usize = 1024;
+
+/// How far the own clock and the append time of a record just written may lie apart (F1).
+/// SOURCE: semantics F1.
+pub const CLOCKS_APART_MAX: Duration = Duration::from_mins(1);
+
+/// Bytes that are fetched of a partition to look at its identity record: enough for the record and
+/// little more. The broker sends a first batch that is larger all the same.
+pub const IDENTITY_FETCH_BYTES: &str = "1024";
+
+/// How long a start waits for the first answer to the producer's warm-up. A guess that no start
+/// notices; a broker that is away is no fault of the producer's.
+pub const WARM_UP_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// How long the end of the process waits for letters that are on their way.
+pub const LETTERS_FLUSH_TIME: Duration = Duration::from_secs(1);

@@ -1,0 +1,75 @@
+//! What librdkafka's callbacks say, as a closed enum in a bounded queue.
+//!
+//! Callbacks come on whatever thread polls the client, in the middle of something else. They only
+//! note what they heard; the thread that owns the client listens when it is ready to act.
+
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::KafkaError;
+use rdkafka::statistics::Statistics;
+
+use super::fault::Fault;
+use super::limits;
+
+/// Something that a client said of itself.
+#[derive(Debug)]
+pub(super) enum Heard {
+    /// Something is wrong with the client as a whole.
+    Fault(Fault),
+    /// The fetcher has met the end of these partitions, by topic and number, at these offsets. It
+    /// counts what carries no record: the markers of transactions, and what they gave up.
+    Ends(Vec<(String, i32, i64)>),
+}
+
+/// The callbacks of a client.
+pub(super) struct Listener {
+    heard: SyncSender<Heard>,
+}
+
+impl Listener {
+    pub(super) fn new() -> (Self, Receiver<Heard>) {
+        let (heard, listen) = sync_channel(limits::HEARD_MAX);
+        (Self { heard }, listen)
+    }
+
+    fn say(&self, heard: Heard) {
+        // A full queue drops it: everything here is said again.
+        let _ = self.heard.try_send(heard);
+    }
+}
+
+impl ClientContext for Listener {
+    /// librdkafka's own words are for those who look closely; what matters comes as a fault.
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(?level, facility, message, "librdkafka");
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        let mut ends = Vec::new();
+        for (name, topic) in statistics.topics {
+            for (number, partition) in topic.partitions {
+                if number >= 0 && partition.eof_offset >= 0 {
+                    ends.push((name.clone(), number, partition.eof_offset));
+                }
+            }
+        }
+        self.say(Heard::Ends(ends));
+    }
+
+    fn error(&self, error: KafkaError, words: &str) {
+        // The end of a partition comes this way, too, and is none.
+        if let KafkaError::PartitionEOF(_) = error {
+            return;
+        }
+        if let Some(code) = error.rdkafka_error_code()
+            && code != rdkafka::error::RDKafkaErrorCode::PartitionEOF
+        {
+            self.say(Heard::Fault(Fault::of(code, words)));
+        }
+    }
+}
+
+impl ConsumerContext for Listener {}

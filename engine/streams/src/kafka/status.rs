@@ -1,0 +1,179 @@
+//! What the reading thread, the probe and those who look know of each other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use caed_core::ingest::Counter;
+use caed_core::position::{Incarnation, Offset, Partition};
+use caed_core::time::UnixMillis;
+
+use super::fault::Fault;
+
+/// How reading from Kafka goes, for those who look. It holds nothing that decides.
+#[derive(Clone, Debug, Default)]
+pub struct KafkaStatus(Arc<Shared>);
+
+/// How far one partition is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartitionStatus {
+    /// The partition.
+    pub partition: Partition,
+    /// The offset that is read next; what is handed over may not be applied yet.
+    pub next: Offset,
+    /// Where the partition ended when that was asked last; `None` where it never was.
+    pub end: Option<Offset>,
+    /// The log that the offsets belong to, by its identity record; `None` where it has none: such a
+    /// partition can't be told from another one of its name.
+    pub incarnation: Option<Incarnation>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    inner: Mutex<Inner>,
+    clocks_apart: AtomicBool,
+    pub(super) letters: Letters,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    fault: Option<Fault>,
+    places: BTreeMap<Partition, Place>,
+    /// About to be read again from the beginning: their offsets mean nothing now.
+    restarting: BTreeSet<Partition>,
+    answer: Option<Answer>,
+}
+
+/// What became of records that went to the dead-letter topic.
+#[derive(Debug, Default)]
+pub(super) struct Letters {
+    pub(super) written: Counter,
+    pub(super) failed: Counter,
+}
+
+/// How the reading of a partition stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Place {
+    /// The offset that is read next.
+    pub(super) next: Offset,
+    /// What the applier was told last.
+    pub(super) incarnation: Option<Incarnation>,
+    /// The identity record that was met last, and where.
+    pub(super) identity: Option<(Offset, Incarnation)>,
+}
+
+/// Where the partitions ended.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Answer {
+    pub(super) asked: UnixMillis,
+    pub(super) ends: BTreeMap<Partition, Offset>,
+}
+
+impl KafkaStatus {
+    /// What is wrong now.
+    pub fn fault(&self) -> Option<Fault> {
+        self.0.lock().fault.clone()
+    }
+
+    /// Every partition that is read, in order.
+    pub fn partitions(&self) -> Vec<PartitionStatus> {
+        let inner = self.0.lock();
+        let ends = inner.answer.as_ref().map(|answer| &answer.ends);
+        let status = |(partition, place): (&Partition, &Place)| PartitionStatus {
+            partition: *partition,
+            next: place.next,
+            end: ends.and_then(|ends| ends.get(partition)).copied(),
+            incarnation: place.identity.map(|(_, incarnation)| incarnation),
+        };
+        inner.places.iter().map(status).collect()
+    }
+
+    /// Records that were written to the dead-letter topic.
+    pub fn letters_written(&self) -> u64 {
+        self.0.letters.written.value()
+    }
+
+    /// Records that should have been written to the dead-letter topic, and could not.
+    pub fn letters_failed(&self) -> u64 {
+        self.0.letters.failed.value()
+    }
+
+    pub(super) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.0)
+    }
+}
+
+impl Shared {
+    /// Notes what is wrong, and logs it once.
+    pub(super) fn note(&self, fault: Fault) {
+        let mut inner = self.lock();
+        if inner.fault.as_ref().is_some_and(|before| !before.yields_to(&fault)) {
+            return;
+        }
+        if !inner.fault.as_ref().is_some_and(|before| before.is_like(&fault)) {
+            tracing::error!(%fault, "Kafka can not be read as it should");
+        }
+        inner.fault = Some(fault);
+    }
+
+    /// Notes that the brokers have answered everything.
+    pub(super) fn clear(&self) {
+        if self.lock().fault.take().is_some() {
+            tracing::info!("Kafka answers again");
+        }
+    }
+
+    pub(super) fn fault(&self) -> Option<Fault> {
+        self.lock().fault.clone()
+    }
+
+    pub(super) fn places(&self) -> BTreeMap<Partition, Place> {
+        self.lock().places.clone()
+    }
+
+    pub(super) fn set_place(&self, partition: Partition, place: Place) {
+        self.lock().places.insert(partition, place);
+    }
+
+    pub(super) fn remove_place(&self, partition: Partition) {
+        self.lock().places.remove(&partition);
+    }
+
+    /// Marks a partition as about to be read again.
+    pub(super) fn mark_restarting(&self, partition: Partition) {
+        self.lock().restarting.insert(partition);
+    }
+
+    /// Takes the mark away: the partition is read again, and its place says so.
+    pub(super) fn restarted(&self, partition: Partition) {
+        self.lock().restarting.remove(&partition);
+    }
+
+    /// Whether any partition is about to be read again.
+    pub(super) fn is_restarting(&self) -> bool {
+        !self.lock().restarting.is_empty()
+    }
+
+    pub(super) fn set_answer(&self, answer: Answer) {
+        self.lock().answer = Some(answer);
+    }
+
+    /// When was asked last, and where this partition ended then.
+    pub(super) fn answered(&self, partition: Partition) -> Option<(UnixMillis, Offset)> {
+        let inner = self.lock();
+        let answer = inner.answer.as_ref()?;
+        Some((answer.asked, *answer.ends.get(&partition)?))
+    }
+
+    pub(super) fn set_clocks_apart(&self, apart: bool) -> bool {
+        self.clocks_apart.swap(apart, Ordering::AcqRel)
+    }
+
+    pub(super) fn clocks_apart(&self) -> bool {
+        self.clocks_apart.load(Ordering::Acquire)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
