@@ -10,6 +10,7 @@ use caed_core::decision::Decision;
 use caed_core::event::RevocationCause;
 use caed_core::position::{Offset, Partition, Position};
 use caed_core::publish::{self, SnapshotReader};
+use caed_tests::plan::Step;
 use caed_tests::random::Random;
 use caed_tests::world::{Event, Issuer, Millis, Request, Speaks, Text, What, World};
 use caed_tests::{border, generate, plan};
@@ -52,6 +53,52 @@ proptest! {
                     Decision { generation: 0, ..border::ask(snapshot, &request, now) }
                 };
                 prop_assert_eq!(decided(&one), decided(&other), "{:#?}\n{:#?}", steps, request);
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    /// Replicas that read the same in different orders, batches and places, and forget at their own
+    /// pace, have one digest. Where a record makes a difference to an answer, it makes one to the
+    /// digest.
+    #[test]
+    fn replicas_at_one_frontier_have_one_digest(seed: u64, placement: [u64; 2]) {
+        let mut random = Random::new(seed);
+        let world = World { caught_up: true, ..generate::world(&mut random) };
+        let records = generate::records(&world, world.now, &mut random);
+        let plainly = plan::plainly(&records);
+        let one = plan::play(&world, &plainly, placement[0]).snapshot;
+
+        let mut steps = plan::anyhow(&records, &mut random);
+        for _ in 0..4 {
+            let clock = random.pick(&world.anchors) + random.within(0, 3 * world.horizon * 1000);
+            let parts = random.pick(&[1, Builder::FORGET_ROUND]);
+            steps.insert(random.below(steps.len() + 1), Step::Forget { clock, parts });
+        }
+        let other = plan::play(&world, &steps, placement[1]).snapshot;
+        prop_assert_eq!(one.digest(), other.digest(), "{:#?}", steps);
+
+        if records.is_empty() {
+            return Ok(());
+        }
+        // The same without one record, of which only the append time was read.
+        let mut without = plainly.clone();
+        let missing = random.below(without.len());
+        without[missing] = Step::Skip(records[missing].appended, 0);
+        let poorer = plan::play(&world, &without, placement[1]).snapshot;
+        let events: Vec<Event> = records.iter().map(|record| record.event).collect();
+        for _ in 0..REQUESTS {
+            let request = generate::request(&world, &events, &mut random);
+            let verdict = |snapshot| {
+                let Decision { verdict, primary, .. } = border::ask(snapshot, &request, world.now);
+                (verdict, primary)
+            };
+            let may_be_forgotten = plan::revokes_unissued(&plainly, &request);
+            if !may_be_forgotten && verdict(&one) != verdict(&poorer) {
+                prop_assert_ne!(one.digest(), poorer.digest(), "{:#?}", request);
             }
         }
     }

@@ -19,7 +19,7 @@
 //! | [`consequence`] | what each fact does: the one table |
 //! | [`builder`] | the single writer of state |
 //! | `state`, `tenant`, `row`, `index` | the state: tables of plain rows, shared copy-on-write |
-//! | [`snapshot`] | an immutable picture of the state |
+//! | [`snapshot`], [`digest`] | an immutable picture of the state, and one number for it |
 //! | [`publish`] | the one cell through which snapshots reach requests |
 //! | [`retention`] | which records a log may drop |
 //! | [`request`], [`rules`] | what is asked, and what the operator decided |
@@ -39,6 +39,7 @@ pub mod challenge;
 pub mod consequence;
 pub mod decide;
 pub mod decision;
+pub mod digest;
 pub mod event;
 pub mod ids;
 mod index;

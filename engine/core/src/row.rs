@@ -50,7 +50,7 @@ pub(crate) struct CutoffRow {
     at: UnixMillis,
     tenant: Number,
     issuer: Number,
-    /// Whole seconds after `at`, rounded up: a fuller instant would cost four more bytes.
+    /// See [`pack`]: a fuller instant would cost four more bytes.
     kept_s: u32,
     kind: CutoffKind,
     form: Form,
@@ -206,14 +206,14 @@ impl CutoffRow {
     }
 
     pub(crate) fn cutoff(&self) -> Cutoff {
-        Cutoff { at: self.at, kept: unpack(self.at, self.kept_s) }
+        Cutoff { at: self.at, kept: unpack(self.kept_s) }
     }
 
     /// Raises the cutoff and adds hints.
     pub(crate) fn raise(&mut self, cutoff: Cutoff, hints: Hint) {
         let Cutoff { at, kept } = self.cutoff().join(cutoff);
         self.at = at;
-        self.kept_s = pack(at, kept);
+        self.kept_s = pack(kept);
         self.hints = self.hints.and(hints);
     }
 
@@ -229,14 +229,14 @@ impl PairRow {
     }
 
     pub(crate) fn cutoff(&self) -> Cutoff {
-        Cutoff { at: self.at, kept: unpack(self.at, self.kept_s) }
+        Cutoff { at: self.at, kept: unpack(self.kept_s) }
     }
 
     /// Raises the cutoff.
     pub(crate) fn raise(&mut self, cutoff: Cutoff) {
         let Cutoff { at, kept } = self.cutoff().join(cutoff);
         self.at = at;
-        self.kept_s = pack(at, kept);
+        self.kept_s = pack(kept);
     }
 }
 
@@ -357,13 +357,14 @@ fn hash<const IDS: usize>(
     xxh3_64_with_seed(bytes.get(..16 * IDS + 16).unwrap_or_default(), seed)
 }
 
-/// Seconds from `at` to `kept`, rounded up, so that nothing is forgotten early.
-fn pack(at: UnixMillis, kept: UnixMillis) -> u32 {
-    u32::try_from(kept.since(at).as_millis().div_ceil(1000)).unwrap_or(u32::MAX)
+/// Whole seconds since 1970, rounded up, so that nothing is forgotten early, and the same whatever
+/// the order of events. From 2106 on nothing is forgotten.
+fn pack(kept: UnixMillis) -> u32 {
+    u32::try_from(kept.as_millis().div_ceil(1000)).unwrap_or(u32::MAX)
 }
 
-fn unpack(at: UnixMillis, kept_s: u32) -> UnixMillis {
-    at.saturating_add(Duration::from_secs(u64::from(kept_s)))
+const fn unpack(kept_s: u32) -> UnixMillis {
+    UnixMillis::from_millis(if kept_s == u32::MAX { u64::MAX } else { kept_s as u64 * 1000 })
 }
 
 const _: () = assert!(size_of::<CutoffRow>() == 40, "memory per revoked user is a promise");
@@ -384,7 +385,7 @@ mod tests {
         row.raise(Cutoff::new(ms(4_000), ms(4_000)), Hint::NONE);
         assert_eq!(row.cutoff(), Cutoff { at: ms(5_000), kept: ms(10_000) });
         row.raise(Cutoff::new(ms(6_001), ms(6_001)), Hint::NONE);
-        assert_eq!(row.cutoff(), Cutoff { at: ms(6_001), kept: ms(10_001) });
+        assert_eq!(row.cutoff(), Cutoff { at: ms(6_001), kept: ms(10_000) });
     }
 
     #[test]

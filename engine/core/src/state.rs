@@ -21,8 +21,8 @@ use crate::time::UnixMillis;
 #[derive(Clone)]
 pub(crate) struct State {
     pub(crate) tenants: Tenants,
-    issuers: Names,
-    sources: Names,
+    pub(crate) issuers: Names,
+    pub(crate) sources: Names,
     pub(crate) cutoffs: Table<CutoffRow>,
     pub(crate) pairs: Table<PairRow>,
     pub(crate) registers: Table<RegisterRow>,

@@ -50,6 +50,15 @@ impl Tenants {
         self.names.len()
     }
 
+    pub(crate) fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// Every tenant with its number.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Number, &Tenant)> {
+        (0..).zip(self.rows.iter())
+    }
+
     #[inline]
     pub(crate) fn get(&self, name: &str) -> Option<(Number, &Tenant)> {
         let number = self.names.get(name)?;
@@ -90,6 +99,11 @@ impl Tenant {
         self.present & kind.bit() != 0
     }
 
+    /// The newest word about each source.
+    pub(crate) fn declarations(&self) -> &[DeclaredSource] {
+        &self.declarations
+    }
+
     pub(crate) fn declared(&self, source: Number) -> Option<&DeclaredSource> {
         self.declarations.iter().find(|declared| declared.source == source)
     }
@@ -119,6 +133,10 @@ impl DeclaredSource {
         appended: UnixMillis,
     ) -> Self {
         Self { source, at, tie, declaration, appended }
+    }
+
+    pub(crate) const fn source(&self) -> Number {
+        self.source
     }
 
     /// What decides between two declarations of one source.

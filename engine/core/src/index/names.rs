@@ -43,6 +43,11 @@ impl Names {
         number
     }
 
+    /// Every name with its number, in no particular order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Name, Number)> {
+        self.numbers.iter().map(|(name, number)| (name, *number))
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.numbers.len()
     }

@@ -123,8 +123,7 @@ impl<R: Row> Table<R> {
     }
 
     /// Every row, in no particular order.
-    #[cfg(test)]
-    fn iter(&self) -> impl Iterator<Item = &R> + '_ {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &R> + '_ {
         self.branches
             .iter()
             .flat_map(|branch| &branch.groups)

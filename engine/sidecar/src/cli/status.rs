@@ -14,14 +14,30 @@ pub(super) struct Status {
     /// Prints the reply as JSON.
     #[arg(long)]
     json: bool,
+    /// Prints one number for everything that the sidecar knows, and up to where: two sidecars at one
+    /// frontier print the same.
+    #[arg(long)]
+    digest: bool,
     #[command(flatten)]
     at: At,
 }
 
 impl Status {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let channel = client::connect(&self.at.address()).await?;
-        let reply = OperationsClient::new(channel)
+        let mut operations = OperationsClient::new(client::connect(&self.at.address()).await?);
+        if self.digest {
+            let reply = operations.digest(v1::DigestRequest {}).await;
+            let reply = reply.map_err(|status| output::refusal(&status))?.into_inner();
+            if self.json {
+                output::json(&reply)?;
+            } else {
+                let v1::DigestReply { digest, knowledge } = &reply;
+                let knowledge = knowledge.as_ref().map(output::knowledge).unwrap_or_default();
+                output::line(format!("digest     {digest}\nknowledge  {knowledge}"));
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
+        let reply = operations
             .status(v1::StatusRequest {})
             .await
             .map_err(|status| output::refusal(&status))?

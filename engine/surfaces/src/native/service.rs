@@ -133,4 +133,19 @@ impl Operations for Service {
             log_notes: log_notes(),
         }))
     }
+
+    async fn digest(
+        &self,
+        _: Request<v1::DigestRequest>,
+    ) -> Result<Response<v1::DigestReply>, Status> {
+        let Parts { pdp, topics, .. } = self.parts.clone();
+        // So much work would hold up those who ask for decisions.
+        let digest = tokio::task::spawn_blocking(move || {
+            let moment = pdp.moment();
+            let knowledge = Some(convert::knowledge_of(&moment, &topics));
+            v1::DigestReply { digest: moment.digest().to_string(), knowledge }
+        });
+        let digest = digest.await.map_err(|_| Status::internal("the digest could not be taken"))?;
+        Ok(Response::new(digest))
+    }
 }
