@@ -20,6 +20,7 @@ use caed_core::event::RiskLevel;
 use caed_core::ids::{Name, ObjectKey};
 use caed_core::ingest::Ingest;
 use caed_core::limits;
+use caed_core::log_view::{Letters, LogView, PartitionView};
 use caed_core::position::{Offset, Partition, Position, Topics};
 use caed_core::publish;
 use caed_core::request::{AccessRequest, Claims, Token, announces_cp1};
@@ -78,6 +79,27 @@ impl EventSink for Closed {
 
     fn applied(&self, _: Position) -> BoxFuture<'_, Result<(), AppendError>> {
         Box::pin(async { Err(AppendError::Closing) })
+    }
+}
+
+/// Nothing is read here.
+struct NoLog;
+
+impl LogView for NoLog {
+    fn bytes(&self) -> u64 {
+        0
+    }
+
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn partitions(&self) -> Vec<PartitionView> {
+        Vec::new()
+    }
+
+    fn letters(&self) -> Letters {
+        Letters::default()
     }
 }
 
@@ -221,11 +243,10 @@ async fn ask_over_grpc(
     let (mut publisher, reader) = publish::cell(before);
     publisher.publish(asked);
     let (routes, _health) = routes(Parts {
-        pdp: Pdp::new(reader, Arc::new(Still(now)), profile),
+        pdp: Pdp::new(reader, Arc::new(Still(now)), profile, Duration::MAX),
         sink: Arc::new(Closed),
         ingest: Arc::new(Ingest::default()),
-        log_bytes: Arc::new(|| 0),
-        log_notes: Arc::new(Vec::new),
+        log: Arc::new(NoLog),
         topics: Arc::new(Topics::new(["scenario".to_owned()])),
     })
     .await

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::limits;
 
@@ -28,8 +29,40 @@ pub struct Ingest {
     pub missing_tokens_without_claim: Counter,
     /// Cutoffs forgotten (E17).
     pub forgotten: Counter,
+    /// How long it took to publish a snapshot.
+    pub publishing: Durations,
+    /// How long after it happened an event was enforced, by this host's clock. Events that were read
+    /// to catch up are not counted.
+    pub enforced: Durations,
     quarantine: Mutex<VecDeque<Quarantined>>,
 }
+
+/// How often something took how long.
+#[derive(Debug, Default)]
+pub struct Durations {
+    counts: [AtomicU64; DURATION_BOUNDS.len() + 1],
+    micros: AtomicU64,
+}
+
+/// The upper bounds of the counts of [`Durations`], in microseconds: two to each power of ten, from
+/// what publishing takes to what a stalled log does.
+pub const DURATION_BOUNDS: [u64; 15] = [
+    10,
+    30,
+    100,
+    300,
+    1_000,
+    3_000,
+    10_000,
+    30_000,
+    100_000,
+    300_000,
+    1_000_000,
+    3_000_000,
+    10_000_000,
+    30_000_000,
+    100_000_000,
+];
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -66,6 +99,28 @@ impl Ingest {
     }
 }
 
+impl Durations {
+    /// Counts one.
+    pub fn add(&self, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let bucket = DURATION_BOUNDS.partition_point(|bound| *bound < micros);
+        if let Some(count) = self.counts.get(bucket) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        self.micros.fetch_add(micros, Ordering::Relaxed);
+    }
+
+    /// How many there were by bound, the last beyond every bound.
+    pub fn counts(&self) -> [u64; DURATION_BOUNDS.len() + 1] {
+        self.counts.each_ref().map(|count| count.load(Ordering::Relaxed))
+    }
+
+    /// All of them together.
+    pub fn sum(&self) -> Duration {
+        Duration::from_micros(self.micros.load(Ordering::Relaxed))
+    }
+}
+
 impl Counter {
     /// Adds.
     pub fn add(&self, count: u64) {
@@ -75,5 +130,22 @@ impl Counter {
     /// The number now.
     pub fn value(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_counts_below_the_first_bound_that_it_does_not_exceed() {
+        let durations = Durations::default();
+        for micros in [0, 10, 11, 100_000_000, 100_000_001] {
+            durations.add(Duration::from_micros(micros));
+        }
+        let counts = durations.counts();
+        assert_eq!((counts[0], counts[1], counts[14], counts[15]), (2, 1, 1, 1));
+        assert_eq!(counts.iter().sum::<u64>(), 5);
+        assert_eq!(durations.sum(), Duration::from_micros(200_000_022));
     }
 }

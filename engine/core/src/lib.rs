@@ -24,7 +24,7 @@
 //! | [`retention`] | which records a log may drop |
 //! | [`request`], [`rules`] | what is asked, and what the operator decided |
 //! | [`decide`](mod@decide), [`decision`], [`challenge`] | who gets in, and how a refusal reads |
-//! | [`sink`], [`ingest`] | the trait through which surfaces reach a log; what became of its records |
+//! | [`sink`], [`log_view`], [`ingest`] | how surfaces reach a log and see it; what became of its records |
 //! | [`ids`], [`position`], [`time`], [`limits`] | parsed values and bounds |
 //!
 //! # Invariants
@@ -45,6 +45,7 @@ pub mod ids;
 mod index;
 pub mod ingest;
 pub mod limits;
+pub mod log_view;
 pub mod position;
 pub mod publish;
 pub mod request;

@@ -25,13 +25,13 @@ use caed_core::publish;
 use caed_core::time::Clock;
 use caed_streams::applier::Applier;
 use caed_surfaces::native::{self, Health, Parts};
-use caed_surfaces::pdp::Pdp;
+use caed_surfaces::pdp::{Pdp, Readiness};
 use caed_surfaces::{admin, metrics};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::timeout;
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::service::Routes;
 use tonic::transport::Server;
@@ -100,7 +100,7 @@ impl App {
             snapshots: reader.clone(),
             findings,
         };
-        let Opened { sink, source, dead_letters, topics, bytes, notes, work, ending } =
+        let Opened { sink, source, dead_letters, topics, view, work, ending } =
             log::open(&config, wires)?;
         let (stop, stage) = watch::channel(Stage::Running);
 
@@ -124,14 +124,14 @@ impl App {
         }
 
         let mut serving = Tasks::new();
-        let pdp = Pdp::new(reader, clock, config.profile);
+        let pdp = Pdp::new(reader, clock, config.profile, config.stale_after);
+        let topics = Arc::new(topics);
         let parts = Parts {
             pdp: pdp.clone(),
             sink,
             ingest: Arc::clone(&ingest),
-            log_bytes: bytes,
-            log_notes: notes,
-            topics: Arc::new(topics),
+            log: Arc::clone(&view),
+            topics: Arc::clone(&topics),
         };
         let (routes, health) = native::routes(parts).await.context("building the services")?;
         let draining = || reached(stage.clone(), Stage::Draining);
@@ -145,7 +145,8 @@ impl App {
         }
         let admin_address = admin.as_ref().map(TcpListener::local_addr).transpose()?;
         if let Some(listener) = admin {
-            let router = admin::router(pdp.clone(), metrics::registry(pdp.clone(), ingest));
+            let registry = metrics::registry(pdp.clone(), ingest, view, topics);
+            let router = admin::router(pdp.clone(), registry);
             let served = axum::serve(listener, router).with_graceful_shutdown(draining());
             serving.spawn(async move { served.await.context("serving the admin listener") });
         }
@@ -178,6 +179,9 @@ impl App {
         let ready = self.ready();
         tokio::pin!(end, ready);
         let mut is_ready = false;
+        let mut freshness = Freshness::default();
+        let mut look = interval(LOOK_INTERVAL);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let outcome = loop {
             tokio::select! {
                 () = &mut end => break Ok(()),
@@ -185,6 +189,11 @@ impl App {
                     is_ready = true;
                     self.health.set(true).await;
                     tracing::info!("ready");
+                }
+                _ = look.tick(), if is_ready => {
+                    if let Some(serving) = freshness.look(&self.pdp) {
+                        self.health.set(serving).await;
+                    }
                 }
                 Some(joined) = self.knowing.join_next() => break ended_early(joined),
                 Some(joined) = self.serving.join_next() => break ended_early(joined),
@@ -210,6 +219,44 @@ impl App {
             tracing::error!("the log could not be closed in time; the next start repairs its end");
         }
         tracing::info!("ended");
+    }
+}
+
+/// How often the age of what is known is looked at.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The age from which on it is an alarm. SOURCE: SEMANTICS.md F3.
+const ALARM_AGE: Duration = Duration::from_secs(30);
+
+/// What was said last of how old the knowledge is.
+#[derive(Default)]
+struct Freshness {
+    is_alarmed: bool,
+    is_stale: bool,
+}
+
+impl Freshness {
+    /// Looks at the age, and says what is new about it in the log; returns what health turns to.
+    fn look(&mut self, pdp: &Pdp) -> Option<bool> {
+        let age = pdp.age().unwrap_or_default();
+        let is_alarmed = age > ALARM_AGE;
+        if is_alarmed != std::mem::replace(&mut self.is_alarmed, is_alarmed) {
+            if is_alarmed {
+                tracing::error!(age_s = age.as_secs(), "decisions rest on old knowledge");
+            } else {
+                tracing::info!("the log is followed again");
+            }
+        }
+        let is_stale = matches!(pdp.readiness(), Readiness::Stale(_));
+        if is_stale == std::mem::replace(&mut self.is_stale, is_stale) {
+            return None;
+        }
+        if is_stale {
+            tracing::error!(age_s = age.as_secs(), "not ready any more: the knowledge is stale");
+        } else {
+            tracing::info!("ready again");
+        }
+        Some(!is_stale)
     }
 }
 
@@ -258,7 +305,7 @@ async fn serve_unix(
 /// Ready once requests are decided. Frontiers are announced after their snapshot is published, so
 /// the first one that finds a snapshot ready is early enough.
 async fn until_ready(pdp: Pdp, mut frontier: watch::Receiver<Frontier>) {
-    if frontier.wait_for(|_| pdp.is_ready()).await.is_err() {
+    if frontier.wait_for(|_| pdp.readiness() != Readiness::Reading).await.is_err() {
         // The applier has ended, and with it the process is about to.
         std::future::pending::<()>().await;
     }

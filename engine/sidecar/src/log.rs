@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use anyhow::Context;
+use caed_core::log_view::{Letters, LogView, PartitionView};
 use caed_core::position::{Frontier, Incarnation, Topics};
 use caed_core::publish::SnapshotReader;
 use caed_core::sink::{BoxFuture, EventSink};
@@ -13,7 +14,7 @@ use caed_core::time::Clock;
 use caed_streams::embedded::{self, Embedded, EmbeddedSource, Ending};
 use caed_streams::kafka::settings::KafkaSettings;
 use caed_streams::kafka::topics::Finding;
-use caed_streams::kafka::{self, Kafka, KafkaSource, Work};
+use caed_streams::kafka::{self, Kafka, KafkaSource, KafkaStatus, PartitionStatus, Work};
 use caed_streams::log::{self, FolderDisk, Identity, Log, Options, Repair};
 use caed_streams::source::{DeadLetters, Source, SourceEvent};
 use tokio::runtime::Handle;
@@ -31,10 +32,8 @@ pub(crate) struct Opened {
     pub(crate) dead_letters: Option<Box<dyn DeadLetters>>,
     /// The names of its topics.
     pub(crate) topics: Topics,
-    /// Its size in bytes; 0 where nobody knows.
-    pub(crate) bytes: Arc<dyn Fn() -> u64 + Send + Sync>,
-    /// What is wrong with it now, for people.
-    pub(crate) notes: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
+    /// What is shown of it.
+    pub(crate) view: Arc<dyn LogView>,
     /// What works behind its ends: each to be run on a thread that may block.
     pub(crate) work: Vec<Work>,
     /// What ends that work.
@@ -86,16 +85,15 @@ pub(crate) fn open(config: &Config, wires: Wires) -> anyhow::Result<Opened> {
 
 fn open_embedded(log: Log, wires: Wires) -> Opened {
     let Wires { clock, applied, snapshots, findings: _ } = wires;
-    let reader = log.reader.clone();
-    let Embedded { sink, source, owner, ending } = embedded::split(log, clock, applied, snapshots);
+    let Embedded { sink, source, owner, ending, view } =
+        embedded::split(log, clock, applied, snapshots);
     let runtime = Handle::current();
     Opened {
         sink: Arc::new(sink),
         source: AnySource::Embedded(source),
         dead_letters: None,
         topics: embedded::topics(),
-        bytes: Arc::new(move || reader.size_bytes()),
-        notes: Arc::new(Vec::new),
+        view,
         work: vec![Box::new(move || owner.run(&runtime))],
         ending: LogEnding::Embedded(ending),
     }
@@ -110,22 +108,47 @@ fn open_kafka(
     let patience = kafka::limits::STARTUP_PATIENCE;
     let start = kafka::Start { horizon, patience, clock, applied };
     let Kafka { sink, source, dead_letters, status, work } = kafka::start(settings, start)?;
-    let notes = move || {
-        let fault = status.fault().map(|fault| fault.to_string());
-        let found = findings.borrow().iter().map(ToString::to_string).collect::<Vec<_>>();
-        fault.into_iter().chain(found).collect()
-    };
     Ok(Opened {
         sink: Arc::new(sink),
         source: AnySource::Kafka(source),
         dead_letters: Some(Box::new(dead_letters)),
         topics: settings.topics(),
-        // Only the brokers know, and asking them costs more than the answer is worth.
-        bytes: Arc::new(|| 0),
-        notes: Arc::new(notes),
+        view: Arc::new(KafkaView { status, findings }),
         work: work.into(),
         ending: LogEnding::Kafka,
     })
+}
+
+/// Kafka, seen from outside.
+struct KafkaView {
+    status: KafkaStatus,
+    findings: watch::Receiver<Vec<Finding>>,
+}
+
+impl LogView for KafkaView {
+    /// Only the brokers know, and asking them costs more than the answer is worth.
+    fn bytes(&self) -> u64 {
+        0
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let fault = self.status.fault().map(|fault| fault.to_string());
+        let found = self.findings.borrow().iter().map(ToString::to_string).collect::<Vec<_>>();
+        fault.into_iter().chain(found).collect()
+    }
+
+    fn partitions(&self) -> Vec<PartitionView> {
+        let partitions = self.status.partitions().into_iter();
+        let seen = partitions.filter_map(|status| {
+            let PartitionStatus { partition, end, as_of, next: _, incarnation: _ } = status;
+            Some(PartitionView { partition, end: end?, as_of })
+        });
+        seen.collect()
+    }
+
+    fn letters(&self) -> Letters {
+        Letters { written: self.status.letters_written(), failed: self.status.letters_failed() }
+    }
 }
 
 /// Opens the embedded log in a folder, or creates it.

@@ -3,7 +3,7 @@
 //! The loop awaits one action and then carries it out without waiting for anything. What was
 //! appended together is published as one snapshot, however many batches bring it. Until the source has delivered everything
 //! that its log held at the start nothing is published: a replay is a long first batch, and its
-//! snapshots would answer nobody.
+//! snapshots would answer nobody. A long one says every few seconds how far it is.
 //!
 //! A source says where its log ended at an instant, all partitions together; the snapshot is current
 //! as of that instant once its frontier has reached every one of those ends (F1). Statements that
@@ -15,12 +15,13 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use caed_core::builder::{Applied, Builder};
 use caed_core::ingest::Ingest;
 use caed_core::position::{Frontier, Incarnation, Partition, Position, Topics};
 use caed_core::publish::Publisher;
-use caed_core::time::Clock;
+use caed_core::time::{Clock, UnixMillis};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -46,7 +47,7 @@ struct Writer {
     ingest: Arc<Ingest>,
     clock: Arc<dyn Clock>,
     /// The horizon of the log: what happened longer ago on arrival is reported.
-    horizon: std::time::Duration,
+    horizon: Duration,
     caught_up: bool,
     /// The state has changed since the last snapshot.
     dirty: bool,
@@ -56,6 +57,17 @@ struct Writer {
     /// the whole, and while it lasts nothing is known to be current (F1).
     systemic: bool,
     dead_letters: Option<Box<dyn DeadLetters>>,
+    /// When the events happened that the next snapshot enforces, for the histogram.
+    happened: Vec<UnixMillis>,
+    /// How far reading was when that was said last.
+    progress: Progress,
+}
+
+/// How far a long first reading is.
+struct Progress {
+    /// When to say so next, by the monotonic clock.
+    due: Duration,
+    records: u64,
 }
 
 enum Action {
@@ -76,7 +88,7 @@ impl<S: Source> Applier<S> {
     ) -> Self {
         let topics = source.topics();
         let horizon = builder.rules().horizon;
-        let state = Writer {
+        let mut state = Writer {
             topics,
             builder,
             publisher,
@@ -89,7 +101,10 @@ impl<S: Source> Applier<S> {
             ends: VecDeque::new(),
             systemic: false,
             dead_letters: None,
+            happened: Vec::new(),
+            progress: Progress { due: limits::PROGRESS_INTERVAL, records: 0 },
         };
+        state.progress.due += state.clock.monotonic();
         Self { source, state }
     }
 
@@ -137,11 +152,31 @@ impl Writer {
     fn apply(&mut self, batch: &Batch) {
         let understood = batch.records.iter().filter(|record| self.apply_record(record)).count();
         self.judge(understood, batch.records.len());
+        self.tell_progress(batch.records.len());
         self.builder.pass(batch.partition, batch.next);
         self.dirty = true;
         if self.caught_up && batch.is_whole {
             self.publish();
         }
+    }
+
+    /// Says how far a long first reading is.
+    fn tell_progress(&mut self, records: usize) {
+        let now = self.clock.monotonic();
+        if self.caught_up {
+            return;
+        }
+        self.progress.records += records as u64;
+        if now < self.progress.due {
+            return;
+        }
+        self.progress.due = now + limits::PROGRESS_INTERVAL;
+        let frontier = self.builder.frontier();
+        let newest = self.ends.back().map(|end| end.ends.as_slice()).unwrap_or_default();
+        let ends = newest.iter().map(|end| end.end.0).sum::<u64>();
+        let read = newest.iter().map(|end| frontier.next_offset(end.partition).min(end.end).0);
+        let percent = (read.sum::<u64>() * 100).checked_div(ends);
+        tracing::info!(records = self.progress.records, percent, "reading the log");
     }
 
     /// Tells a bad record from a fault of the whole.
@@ -172,6 +207,9 @@ impl Writer {
         };
         let ingest = &self.ingest;
         let event = &decoded.event;
+        if self.caught_up {
+            self.happened.push(event.occurred);
+        }
         match self.builder.apply(*position, *appended, event) {
             Applied::Changed => ingest.changed.add(1),
             Applied::Unchanged => ingest.unchanged.add(1),
@@ -235,10 +273,16 @@ impl Writer {
     }
 
     fn publish(&mut self) {
+        let begun = self.clock.monotonic();
         let snapshot = self.builder.freeze();
         let frontier = snapshot.frontier().clone();
         self.publisher.publish(snapshot);
         self.dirty = false;
+        self.ingest.publishing.add(self.clock.monotonic().saturating_sub(begun));
+        let now = self.clock.now();
+        for happened in self.happened.drain(..) {
+            self.ingest.enforced.add(now.since(happened));
+        }
         self.applied.send_replace(frontier);
         self.confirm();
     }

@@ -26,6 +26,9 @@ pub const FORGET_INTERVAL: Duration = Duration::from_secs(1);
 /// drops is at least two horizons old, so nothing hurries.
 pub const COMPACT_INTERVAL: Duration = Duration::from_mins(1);
 
+/// How often a long first reading says how far it is.
+pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
+
 /// Statements of a log's end that wait to be reached. At one a second this is half a minute; with
 /// more the newest but one is dropped, which costs freshness of the age and nothing else.
 pub const ENDS_MAX: usize = 32;

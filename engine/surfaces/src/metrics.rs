@@ -7,9 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use caed_core::decision::{Decision, Reason, Verdict};
-use caed_core::ingest::{Counter as Count, Ingest};
+use caed_core::ingest::{Counter as Count, DURATION_BOUNDS, Durations, Ingest};
+use caed_core::log_view::{Letters, LogView, PartitionView};
+use caed_core::position::{Partition, Topics};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
@@ -64,15 +67,22 @@ impl DecisionCounts {
 }
 
 /// A registry of everything that this process shows.
-pub fn registry(pdp: Pdp, ingest: Arc<Ingest>) -> Registry {
+pub fn registry(
+    pdp: Pdp,
+    ingest: Arc<Ingest>,
+    log: Arc<dyn LogView>,
+    topics: Arc<Topics>,
+) -> Registry {
     let mut registry = Registry::with_prefix("caed");
-    registry.register_collector(Box::new(Collected { pdp, ingest }));
+    registry.register_collector(Box::new(Collected { pdp, ingest, log, topics }));
     registry
 }
 
 struct Collected {
     pdp: Pdp,
     ingest: Arc<Ingest>,
+    log: Arc<dyn LogView>,
+    topics: Arc<Topics>,
 }
 
 impl std::fmt::Debug for Collected {
@@ -85,7 +95,8 @@ impl Collector for Collected {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
         self.decisions(&mut encoder)?;
         self.knowledge(&mut encoder)?;
-        self.records(&mut encoder)
+        self.records(&mut encoder)?;
+        self.log(&mut encoder)
     }
 }
 
@@ -141,6 +152,8 @@ impl Collected {
             older_than_horizon,
             missing_tokens_without_claim,
             forgotten,
+            publishing,
+            enforced,
             ..
         } = &*self.ingest;
         let outcomes = [
@@ -162,8 +175,89 @@ impl Collected {
         let counter = ConstCounter::new(forgotten.value());
         let metric_type = counter.metric_type();
         let help = "Cutoffs forgotten because no living token can meet them";
-        counter.encode(encoder.encode_descriptor("cutoffs_forgotten", help, None, metric_type)?)
+        counter.encode(encoder.encode_descriptor(
+            "cutoffs_forgotten",
+            help,
+            None,
+            metric_type,
+        )?)?;
+        let help = "Time that publishing a snapshot took";
+        histogram(encoder, "snapshot_publishing", help, publishing)?;
+        let help =
+            "Time from an event's own time until decisions followed it, catching up left out";
+        histogram(encoder, "event_enforced_after", help, enforced)
     }
+
+    fn log(&self, encoder: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
+        let Letters { written, failed } = self.log.letters();
+        let help =
+            "Records that could not be understood, by whether the dead-letter topic has them";
+        let mut family =
+            encoder.encode_descriptor("dead_letters", help, None, MetricType::Counter)?;
+        for (outcome, count) in [("written", written), ("failed", failed)] {
+            ConstCounter::new(count).encode(family.encode_family(&[("outcome", outcome)])?)?;
+        }
+        let help = "Faults and findings about the log; the status says which";
+        #[expect(clippy::cast_precision_loss, reason = "gauges are floating-point numbers")]
+        let notes = ConstGauge::new(self.log.notes().len() as f64);
+        let metric_type = notes.metric_type();
+        notes.encode(encoder.encode_descriptor("log_notes", help, None, metric_type)?)?;
+
+        let partitions = self.log.partitions();
+        let moment = self.pdp.moment();
+        let lag = |view: &PartitionView| {
+            let next = moment.frontier().next_offset(view.partition);
+            #[expect(clippy::cast_precision_loss, reason = "gauges are floating-point numbers")]
+            {
+                view.end.0.saturating_sub(next.0) as f64
+            }
+        };
+        let help = "Offsets between a partition's end and what decisions know";
+        self.of_partitions(encoder, "partition_lag", help, None, &partitions, lag)?;
+        let now = self.pdp.uptime();
+        let age = |view: &PartitionView| {
+            view.as_of.map_or(f64::NAN, |as_of| now.saturating_sub(as_of).as_secs_f64())
+        };
+        let help = "Time since everything in a partition was known";
+        self.of_partitions(encoder, "partition_age", help, Some(&Unit::Seconds), &partitions, age)
+    }
+
+    /// One gauge per partition.
+    fn of_partitions(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        name: &str,
+        help: &str,
+        unit: Option<&Unit>,
+        partitions: &[PartitionView],
+        value: impl Fn(&PartitionView) -> f64,
+    ) -> std::fmt::Result {
+        let mut family = encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?;
+        for view in partitions {
+            let Partition { topic, number } = view.partition;
+            let number = number.to_string();
+            let labels = [("topic", self.topics.name(topic)), ("partition", number.as_str())];
+            ConstGauge::new(value(view)).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}
+
+/// How often something took how long.
+fn histogram(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    durations: &Durations,
+) -> std::fmt::Result {
+    let counts = durations.counts();
+    #[expect(clippy::cast_precision_loss, reason = "bounds of seconds")]
+    let bounds = DURATION_BOUNDS.iter().map(|micros| *micros as f64 / 1e6).chain([f64::MAX]);
+    let buckets: Vec<_> = bounds.zip(counts).collect();
+    let mut metric =
+        encoder.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Histogram)?;
+    let (sum, count) = (durations.sum().as_secs_f64(), counts.iter().sum());
+    metric.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
 }
 
 /// One counter per value of a label.

@@ -24,7 +24,20 @@ pub struct Pdp {
     reader: SnapshotReader,
     clock: Arc<dyn Clock>,
     profile: Arc<Profile>,
+    /// How old knowledge may be before this process says that it is not ready.
+    stale_after: Duration,
     counts: Arc<DecisionCounts>,
+}
+
+/// Whether a process should be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// Requests are decided by what was known a moment ago, or not much earlier.
+    Ready,
+    /// The log has not been read to the end that it had at the start: every request is refused (F3).
+    Reading,
+    /// Requests are decided by what was known so long ago, and nothing newer could be learnt since.
+    Stale(Duration),
 }
 
 /// One snapshot at one instant: what a request, or a batch of them, is answered from.
@@ -37,22 +50,39 @@ pub struct Moment<'p> {
 }
 
 impl Pdp {
-    /// A decision point for one profile.
-    pub fn new(reader: SnapshotReader, clock: Arc<dyn Clock>, profile: Arc<Profile>) -> Self {
-        Self { reader, clock, profile, counts: Arc::default() }
+    /// A decision point for one profile. Knowledge older than `stale_after` makes it unready.
+    pub fn new(
+        reader: SnapshotReader,
+        clock: Arc<dyn Clock>,
+        profile: Arc<Profile>,
+        stale_after: Duration,
+    ) -> Self {
+        Self { reader, clock, profile, stale_after, counts: Arc::default() }
     }
 
     /// Loads the newest snapshot. Once per request.
     pub fn moment(&self) -> Moment<'_> {
         // The age first: what is published in between is younger than it says, never older.
-        let age = self.reader.age(&*self.clock);
+        let age = self.age();
         let snapshot = self.reader.load();
         Moment { pdp: self, snapshot, now: self.clock.now(), age }
     }
 
-    /// Whether requests are decided: the log has been read to the end that it had at the start.
-    pub fn is_ready(&self) -> bool {
-        self.reader.load().is_caught_up()
+    /// Whether this process should be asked, or another one that knows more.
+    pub fn readiness(&self) -> Readiness {
+        if !self.reader.load().is_caught_up() {
+            return Readiness::Reading;
+        }
+        match self.age() {
+            Some(age) if age > self.stale_after => Readiness::Stale(age),
+            // A source that has never said where its log ends says so within its first second.
+            _ => Readiness::Ready,
+        }
+    }
+
+    /// How old the knowledge is; `None` where it was never known to be current.
+    pub fn age(&self) -> Option<Duration> {
+        self.reader.age(&*self.clock)
     }
 
     /// What was answered so far.

@@ -9,6 +9,9 @@ use clap::Args;
 use super::{At, output};
 use crate::client;
 
+/// A partition that is younger is not worth a line.
+const PARTITION_AGE_SHOWN_MS: u64 = 10_000;
+
 #[derive(Args)]
 pub(super) struct Status {
     /// Prints the reply as JSON.
@@ -63,6 +66,7 @@ fn lines(reply: &v1::StatusReply) -> Vec<String> {
         quarantined,
         log_bytes,
         log_notes,
+        partitions,
     } = reply;
     let ready = if *ready { "ready" } else { "not ready: the log is being read" };
     let knowledge = knowledge.as_ref().map(output::knowledge).unwrap_or_default();
@@ -94,6 +98,16 @@ fn lines(reply: &v1::StatusReply) -> Vec<String> {
             "records    {changed} changed, {unchanged} unchanged, {stale} stale, {records_quarantined} quarantined; {forgotten} cutoffs forgotten"
         ),
     ];
+    // The whole says it all while nothing is behind.
+    for v1::PartitionState { log, partition, end, lag, age_ms } in partitions {
+        if *lag > 0 || age_ms.is_none_or(|age| age > PARTITION_AGE_SHOWN_MS) {
+            let age =
+                age_ms.map_or_else(|| "never current".to_owned(), |age| format!("{age} ms old"));
+            lines.push(format!(
+                "partition  {log}/{partition}: {age}, {lag} behind its end at {end}"
+            ));
+        }
+    }
     lines.extend(log_notes.iter().map(|note| format!("log        {note}")));
     let notices = [
         (times_read_as_seconds, "times read as seconds: let their sender write milliseconds"),

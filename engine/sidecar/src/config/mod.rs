@@ -34,6 +34,8 @@ pub struct Config {
     pub rules: Rules,
     /// What is enforced.
     pub profile: Arc<Profile>,
+    /// How old knowledge may be before this process says that it is not ready.
+    pub stale_after: Duration,
     /// What is logged, and how.
     pub telemetry: Telemetry,
 }
@@ -79,6 +81,13 @@ pub enum LogFormat {
 /// The smallest horizon that makes sense to somebody who tries things out. Guess.
 const HORIZON_MIN: Duration = Duration::from_mins(1);
 
+/// How old knowledge may be. SOURCE: SEMANTICS.md F3.
+const STALE_AFTER: Duration = Duration::from_mins(5);
+
+/// Below this a healthy log would look stale now and then: brokers are asked every second and have
+/// three to answer.
+const STALE_AFTER_MIN: Duration = Duration::from_secs(5);
+
 /// The largest clock skew: beyond it, a clock is wrong rather than skewed. Guess.
 const CLOCK_SKEW_MAX: Duration = Duration::from_hours(1);
 
@@ -92,9 +101,10 @@ impl Config {
         let listen = listen(&root.section("listen"));
         let rules = rules(&root);
         let profile = Arc::new(profile(&root.section("profile")));
+        let stale_after = stale_after(&root.section("freshness"));
         let telemetry = telemetry(&root.section("telemetry"));
         root.finish();
-        document.finish(Self { log, listen, rules, profile, telemetry })
+        document.finish(Self { log, listen, rules, profile, stale_after, telemetry })
     }
 }
 
@@ -253,6 +263,16 @@ fn profile(section: &Section<'_>) -> Profile {
         device_compliance: device_compliance.map_or(default.device_compliance, |found| found.value),
         incapable_clients: incapable_clients.unwrap_or_default(),
     }
+}
+
+fn stale_after(section: &Section<'_>) -> Duration {
+    let found = section.duration("stale_after");
+    if let Some(found) = found.as_ref().filter(|found| found.value < STALE_AFTER_MIN) {
+        let least = STALE_AFTER_MIN.as_secs();
+        section.reject(found, format!("is less than {least} s, which a busy log may take"));
+    }
+    section.finish();
+    found.map_or(STALE_AFTER, |found| found.value)
 }
 
 fn telemetry(section: &Section<'_>) -> Telemetry {

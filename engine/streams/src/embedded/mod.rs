@@ -10,11 +10,13 @@
 
 mod sink;
 mod source;
+mod view;
 mod writer;
 
 use std::sync::Arc;
 
 use caed_core::event::Event;
+use caed_core::log_view::LogView;
 use caed_core::position::{Frontier, Offset, Topics};
 use caed_core::publish::SnapshotReader;
 use caed_core::time::{Clock, UnixMillis};
@@ -22,6 +24,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::limits;
 use crate::log::{Log, LogReader};
+use view::View;
 
 pub use sink::EmbeddedSink;
 pub use source::EmbeddedSource;
@@ -42,6 +45,8 @@ pub struct Embedded {
     pub owner: Owner,
     /// What ends it.
     pub ending: Ending,
+    /// What is shown of it.
+    pub view: Arc<dyn LogView>,
 }
 
 /// Splits a log that was opened into its ends.
@@ -57,14 +62,17 @@ pub fn split(
     let Log { writer, reader, .. } = log;
     let (durable, durable_end) = watch::channel(reader.durable_end());
     let (messages, queue) = mpsc::channel(limits::APPEND_QUEUE_MAX);
+    let horizon = reader.identity().horizon;
+    let view =
+        View { reader: reader.clone(), snapshots: snapshots.clone(), clock: Arc::clone(&clock) };
     let keep = Keep { reader: reader.clone(), snapshots };
     let owner = Owner::new(writer, queue, durable, Arc::clone(&clock), keep);
-    let horizon = reader.identity().horizon;
     Embedded {
         sink: EmbeddedSink::new(messages.clone(), applied, Arc::clone(&clock), horizon),
         source: EmbeddedSource::new(&reader, durable_end, clock),
         owner,
         ending: Ending::new(messages),
+        view: Arc::new(view),
     }
 }
 

@@ -70,12 +70,13 @@ impl EmbeddedSource {
             }
             // The clocks first, then the log: what it holds now is at least what it held then.
             let (end, said) = self.end();
-            if self.cursor.next_offset() < end {
-                return self.read(end, said);
-            }
+            // While reading, too: then it tells how far that is.
             if self.next_end <= Instant::now() {
                 self.next_end = Instant::now() + limits::END_INTERVAL;
                 return SourceEvent::End(said);
+            }
+            if self.cursor.next_offset() < end {
+                return self.read(end, said);
             }
             tokio::select! {
                 // A closed channel means that nobody appends any more; what is there stays current.

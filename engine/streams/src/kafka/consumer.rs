@@ -28,7 +28,7 @@ use super::limits;
 use super::names::Names;
 use super::reading::{Raw, Reading, Taken};
 use super::settings::KafkaSettings;
-use super::status::{Place, Shared};
+use super::status::{Answer, Place, Shared};
 use crate::source::{Batch, SourceEvent, SourceFault, SourceRecord};
 
 /// What the probe has the reader do.
@@ -324,10 +324,10 @@ impl Reader {
         };
         let appended = UnixMillis::from_millis(appended);
         // A record beyond the end that was asked for was appended since.
-        if let Some((asked, end)) = self.shared.answered(partition)
+        if let Some(Answer { wall, end, .. }) = self.shared.newest_answer(partition)
             && offset >= end
         {
-            let apart = appended.since(now).max(asked.since(appended));
+            let apart = appended.since(now).max(wall.since(appended));
             let apart = apart > limits::CLOCKS_APART_MAX;
             if apart != self.shared.set_clocks_apart(apart) && apart {
                 self.shared.note(Fault::ClocksApart(self.names.place(partition)));

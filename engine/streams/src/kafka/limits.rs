@@ -9,6 +9,14 @@ pub const ASK_INTERVAL: Duration = Duration::from_secs(1);
 /// How long the brokers have to answer one asking. Longer is no answer, and the age grows.
 pub const ANSWER_TIME_MAX: Duration = Duration::from_secs(3);
 
+/// How long one partition's leader has for one question. One that is silent then leaves time for the
+/// others in the same asking, so that status shows which one it is.
+pub const LEADER_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// Answers about one partition that the published snapshot has not reached yet. As many as the
+/// applier keeps statements about all of them.
+pub const ANSWERS_MAX: usize = crate::limits::ENDS_MAX;
+
 /// How long the brokers may refuse this client at a start before the process gives up: a wrong
 /// password does not become right by asking again. A broker that can't be reached is waited for
 /// without end.

@@ -103,7 +103,8 @@ pub fn start(settings: &KafkaSettings, start: Start) -> Result<Kafka, StartError
     let Start { horizon, patience, clock, applied } = start;
     let names = Names::new(settings);
     let status = KafkaStatus::default();
-    let sink = KafkaSink::new(settings, names.clone(), applied, Arc::clone(&clock), horizon)?;
+    let sink =
+        KafkaSink::new(settings, names.clone(), applied.clone(), Arc::clone(&clock), horizon)?;
     let (events, out) = mpsc::channel(limits::EVENT_QUEUE_MAX);
     let (ends, ends_out) = watch::channel(None);
     // Unbounded, and a few words a second at the most: partitions that came, went or were replaced.
@@ -124,6 +125,7 @@ pub fn start(settings: &KafkaSettings, start: Start) -> Result<Kafka, StartError
         Arc::clone(&clock),
         status.shared(),
         channels,
+        applied,
         patience,
     );
     let channels = consumer::Ends { orders: orders_out, suspects, events, wake, woken };

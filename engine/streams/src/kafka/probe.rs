@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::time::{Duration, Instant};
 
-use caed_core::position::{Incarnation, Offset, Partition, Topic};
+use caed_core::position::{Frontier, Incarnation, Offset, Partition, Topic};
 use caed_core::time::Clock;
 use rdkafka::client::Client;
 use rdkafka::config::ClientConfig;
@@ -57,6 +57,10 @@ pub(super) struct Probe {
     /// Until when the brokers may refuse this client; `None` once they have answered.
     gives_up: Option<Instant>,
     suspects: BTreeSet<Partition>,
+    /// Partitions whose leader did not answer last time.
+    silent: BTreeSet<Partition>,
+    /// Follows the frontier of the published snapshot.
+    applied: watch::Receiver<Frontier>,
     warned_of_identities: bool,
 }
 
@@ -64,6 +68,12 @@ pub(super) struct Probe {
 struct Asker {
     consumer: BaseConsumer<Listener>,
     heard: Receiver<Heard>,
+}
+
+/// A partition, and whether somebody leads it.
+struct Led {
+    partition: Partition,
+    has_leader: bool,
 }
 
 /// What identities were found where they were met last.
@@ -76,6 +86,7 @@ impl Probe {
         clock: Arc<dyn Clock>,
         shared: Arc<Shared>,
         channels: Ends,
+        applied: watch::Receiver<Frontier>,
         patience: Duration,
     ) -> Self {
         // Identity records are all that this client reads.
@@ -89,6 +100,8 @@ impl Probe {
             channels,
             gives_up: Some(Instant::now() + patience),
             suspects: BTreeSet::new(),
+            silent: BTreeSet::new(),
+            applied,
             warned_of_identities: false,
         }
     }
@@ -159,15 +172,34 @@ impl Probe {
         let places = self.shared.places();
         let (wall, monotonic) = (self.clock.now(), self.clock.monotonic());
         let deadline = Instant::now() + limits::ANSWER_TIME_MAX;
-        let mut found = BTreeMap::new();
+        self.shared.reach(&self.applied.borrow().clone());
+        let mut partitions = Vec::new();
         for (topic, name) in self.names.iter() {
-            for partition in asker.partitions(topic, name, deadline)? {
-                let (low, high) = asker.watermarks(&self.names, partition, deadline)?;
-                found.insert(partition, Found { partition, low, high });
+            partitions.extend(asker.partitions(topic, name, deadline)?);
+        }
+        // Those that did not answer last time come last: they may take the time of the others.
+        partitions.sort_by_key(|Led { partition, .. }| self.silent.contains(partition));
+        let mut found = BTreeMap::new();
+        let mut silent = None;
+        for Led { partition, has_leader } in partitions {
+            let until = deadline.min(Instant::now() + limits::LEADER_TIME_MAX);
+            let leaderless = || Err(Fault::Leaderless(self.names.place(partition)));
+            let watermarks = || asker.watermarks(&self.names, partition, until);
+            match if has_leader { watermarks() } else { leaderless() } {
+                Ok((low, high)) => {
+                    self.silent.remove(&partition);
+                    self.shared.answered(partition, Answer { wall, monotonic, end: high });
+                    found.insert(partition, Found { partition, low, high });
+                }
+                Err(fault) => {
+                    self.silent.insert(partition);
+                    silent.get_or_insert(fault);
+                }
             }
         }
-        let ends = found.values().map(|found| (found.partition, found.high)).collect();
-        self.shared.set_answer(Answer { asked: wall, ends });
+        if let Some(fault) = silent {
+            return Err(fault);
+        }
         let orders = self.follow(&places, &found);
         if self.order(orders) || self.shared.is_restarting() {
             return Ok(());
@@ -269,13 +301,8 @@ impl Asker {
         self.heard.try_iter().filter_map(fault).collect()
     }
 
-    /// The partitions of a topic, each with a leader.
-    fn partitions(
-        &self,
-        topic: Topic,
-        name: &str,
-        deadline: Instant,
-    ) -> Result<Vec<Partition>, Fault> {
+    /// The partitions of a topic.
+    fn partitions(&self, topic: Topic, name: &str, deadline: Instant) -> Result<Vec<Led>, Fault> {
         let metadata = self
             .client()
             .fetch_metadata(Some(name), left(deadline))
@@ -285,16 +312,13 @@ impl Asker {
         if let Some(error) = found.error() {
             return Err(topic_fault(error.into(), name));
         }
-        let partition = |partition: &rdkafka::metadata::MetadataPartition| {
-            let number = u32::try_from(partition.id()).ok();
-            let place = || format!("{name}/{}", partition.id());
-            if partition.leader() < 0 {
-                return Err(Fault::Leaderless(place()));
-            }
-            number.map(|number| Partition { topic, number }).ok_or_else(|| Fault::Other(place()))
+        let led = |partition: &rdkafka::metadata::MetadataPartition| {
+            let odd = |_| Fault::Other(format!("{name}/{}", partition.id()));
+            let number = u32::try_from(partition.id()).map_err(odd)?;
+            let has_leader = partition.leader() >= 0;
+            Ok(Led { partition: Partition { topic, number }, has_leader })
         };
-        let partitions: Vec<_> =
-            found.partitions().iter().map(partition).collect::<Result<_, _>>()?;
+        let partitions: Vec<_> = found.partitions().iter().map(led).collect::<Result<_, _>>()?;
         if partitions.is_empty() {
             return Err(Fault::UnknownTopic(name.to_owned()));
         }

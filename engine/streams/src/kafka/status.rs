@@ -1,14 +1,16 @@
 //! What the reading thread, the probe and those who look know of each other.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use caed_core::ingest::Counter;
-use caed_core::position::{Incarnation, Offset, Partition};
+use caed_core::position::{Frontier, Incarnation, Offset, Partition};
 use caed_core::time::UnixMillis;
 
 use super::fault::Fault;
+use super::limits;
 
 /// How reading from Kafka goes, for those who look. It holds nothing that decides.
 #[derive(Clone, Debug, Default)]
@@ -21,8 +23,11 @@ pub struct PartitionStatus {
     pub partition: Partition,
     /// The offset that is read next; what is handed over may not be applied yet.
     pub next: Offset,
-    /// Where the partition ended when that was asked last; `None` where it never was.
+    /// Where the partition ended when its leader answered last; `None` where it never did.
     pub end: Option<Offset>,
+    /// The latest instant, by the monotonic clock, of which everything in the partition is known to
+    /// be in the published snapshot.
+    pub as_of: Option<Duration>,
     /// The log that the offsets belong to, by its identity record; `None` where it has none: such a
     /// partition can't be told from another one of its name.
     pub incarnation: Option<Incarnation>,
@@ -41,7 +46,7 @@ struct Inner {
     places: BTreeMap<Partition, Place>,
     /// About to be read again from the beginning: their offsets mean nothing now.
     restarting: BTreeSet<Partition>,
-    answer: Option<Answer>,
+    answers: BTreeMap<Partition, Answers>,
 }
 
 /// What became of records that went to the dead-letter topic.
@@ -62,11 +67,39 @@ pub(super) struct Place {
     pub(super) identity: Option<(Offset, Incarnation)>,
 }
 
-/// Where the partitions ended.
-#[derive(Clone, Debug, Default)]
+/// Where a partition ended, and when its leader was asked.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Answer {
-    pub(super) asked: UnixMillis,
-    pub(super) ends: BTreeMap<Partition, Offset>,
+    pub(super) wall: UnixMillis,
+    pub(super) monotonic: Duration,
+    pub(super) end: Offset,
+}
+
+/// What a partition's leader has answered.
+#[derive(Debug, Default)]
+struct Answers {
+    /// Answers that the published snapshot has not reached, oldest first, and the newest.
+    waiting: VecDeque<Answer>,
+    newest: Option<Answer>,
+    as_of: Option<Duration>,
+}
+
+impl Answers {
+    fn add(&mut self, answer: Answer) {
+        if self.waiting.len() == limits::ANSWERS_MAX {
+            // As the applier does: the oldest is reached first, the newest says most.
+            self.waiting.pop_back();
+        }
+        self.waiting.push_back(answer);
+        self.newest = Some(answer);
+    }
+
+    /// Notes up to where the published snapshot contains the partition.
+    fn reach(&mut self, next: Offset) {
+        while let Some(answer) = self.waiting.pop_front_if(|answer| answer.end <= next) {
+            self.as_of = Some(answer.monotonic);
+        }
+    }
 }
 
 impl KafkaStatus {
@@ -78,12 +111,15 @@ impl KafkaStatus {
     /// Every partition that is read, in order.
     pub fn partitions(&self) -> Vec<PartitionStatus> {
         let inner = self.0.lock();
-        let ends = inner.answer.as_ref().map(|answer| &answer.ends);
-        let status = |(partition, place): (&Partition, &Place)| PartitionStatus {
-            partition: *partition,
-            next: place.next,
-            end: ends.and_then(|ends| ends.get(partition)).copied(),
-            incarnation: place.identity.map(|(_, incarnation)| incarnation),
+        let status = |(partition, place): (&Partition, &Place)| {
+            let answers = inner.answers.get(partition);
+            PartitionStatus {
+                partition: *partition,
+                next: place.next,
+                end: answers.and_then(|answers| answers.newest).map(|answer| answer.end),
+                as_of: answers.and_then(|answers| answers.as_of),
+                incarnation: place.identity.map(|(_, incarnation)| incarnation),
+            }
         };
         inner.places.iter().map(status).collect()
     }
@@ -136,7 +172,9 @@ impl Shared {
     }
 
     pub(super) fn remove_place(&self, partition: Partition) {
-        self.lock().places.remove(&partition);
+        let mut inner = self.lock();
+        inner.places.remove(&partition);
+        inner.answers.remove(&partition);
     }
 
     /// Marks a partition as about to be read again.
@@ -154,15 +192,26 @@ impl Shared {
         !self.lock().restarting.is_empty()
     }
 
-    pub(super) fn set_answer(&self, answer: Answer) {
-        self.lock().answer = Some(answer);
+    pub(super) fn answered(&self, partition: Partition, answer: Answer) {
+        self.lock().answers.entry(partition).or_default().add(answer);
     }
 
-    /// When was asked last, and where this partition ended then.
-    pub(super) fn answered(&self, partition: Partition) -> Option<(UnixMillis, Offset)> {
-        let inner = self.lock();
-        let answer = inner.answer.as_ref()?;
-        Some((answer.asked, *answer.ends.get(&partition)?))
+    /// What a partition's leader answered last.
+    pub(super) fn newest_answer(&self, partition: Partition) -> Option<Answer> {
+        self.lock().answers.get(&partition)?.newest
+    }
+
+    /// Notes up to where the published snapshot contains each partition.
+    pub(super) fn reach(&self, frontier: &Frontier) {
+        let mut inner = self.lock();
+        let Inner { places, answers, .. } = &mut *inner;
+        for (partition, answers) in answers {
+            let Some(reached) = frontier.reached(*partition) else { continue };
+            // Offsets of another log say nothing.
+            if places.get(partition).is_some_and(|place| place.incarnation == reached.incarnation) {
+                answers.reach(reached.next);
+            }
+        }
     }
 
     pub(super) fn set_clocks_apart(&self, apart: bool) -> bool {

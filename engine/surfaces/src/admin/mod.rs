@@ -3,7 +3,7 @@
 //! | path | answers |
 //! |---|---|
 //! | `/healthz` | 200 while the process runs |
-//! | `/readyz` | 200 once requests are decided, before that 503 with the reason |
+//! | `/readyz` | 200 while requests are decided by fresh knowledge, else 503 with the reason |
 //! | `/metrics` | everything counted, in the OpenMetrics text format |
 //!
 //! Deliberately absent: anything that changes something. The listener trusts whoever reaches it.
@@ -18,7 +18,7 @@ use axum::routing::get;
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 
-use crate::pdp::Pdp;
+use crate::pdp::{Pdp, Readiness};
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -39,10 +39,14 @@ pub fn router(pdp: Pdp, registry: Registry) -> Router {
 }
 
 async fn ready(State(shown): State<Shown>) -> impl IntoResponse {
-    if shown.pdp.is_ready() {
-        (StatusCode::OK, "ready\n")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "not ready: the log is being read\n")
+    let refuse = |reason| (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n"));
+    match shown.pdp.readiness() {
+        Readiness::Ready => (StatusCode::OK, "ready\n".to_owned()),
+        Readiness::Reading => refuse("the log is being read".to_owned()),
+        Readiness::Stale(age) => {
+            let age = age.as_secs();
+            refuse(format!("the log could not be followed for {age} s; `caed status` says why"))
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use caed_core::decision::{
     Answer, Challenge, Decision, Finding, Reason, Refusal, ScopeName, Verdict,
 };
 use caed_core::ingest::{Ingest, Quarantined};
+use caed_core::log_view::{LogView, PartitionView};
 use caed_core::position::{Frontier, Position, Reached, Topics};
 use caed_core::request::{Claims, Malformed, Token, announces_cp1};
 use caed_core::sink::{Accepted, AppendError, Notice};
@@ -122,6 +123,23 @@ fn frontier_of(frontier: &Frontier, topics: &Topics) -> v1::Frontier {
         incarnation: incarnation.as_ref().map(ToString::to_string).unwrap_or_default(),
     });
     v1::Frontier { reached: reached.collect() }
+}
+
+/// How far each partition is contained, and how old that is.
+pub(super) fn partitions_of(
+    log: &dyn LogView,
+    moment: &Moment<'_>,
+    now: Duration,
+    topics: &Topics,
+) -> Vec<v1::PartitionState> {
+    let state = |PartitionView { partition, end, as_of }: PartitionView| v1::PartitionState {
+        log: topics.name(partition.topic).to_owned(),
+        partition: partition.number,
+        end: end.0,
+        lag: end.0.saturating_sub(moment.frontier().next_offset(partition).0),
+        age_ms: as_of.map(|as_of| millis(now.saturating_sub(as_of))),
+    };
+    log.partitions().into_iter().map(state).collect()
 }
 
 /// What became of published events.

@@ -6,6 +6,7 @@ mod service;
 use std::sync::Arc;
 
 use caed_core::ingest::Ingest;
+use caed_core::log_view::LogView;
 use caed_core::position::Topics;
 use caed_core::sink::EventSink;
 use caed_proto::v1;
@@ -29,10 +30,8 @@ pub struct Parts {
     pub sink: Arc<dyn EventSink>,
     /// Knows what became of records.
     pub ingest: Arc<Ingest>,
-    /// The size of the log, in bytes; 0 where nobody knows.
-    pub log_bytes: Arc<dyn Fn() -> u64 + Send + Sync>,
-    /// What is wrong with the log now, for people.
-    pub log_notes: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
+    /// The log.
+    pub log: Arc<dyn LogView>,
     /// The names of the log's topics in positions.
     pub topics: Arc<Topics>,
 }

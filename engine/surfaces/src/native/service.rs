@@ -117,7 +117,7 @@ impl Operations for Service {
         &self,
         _: Request<v1::StatusRequest>,
     ) -> Result<Response<v1::StatusReply>, Status> {
-        let Parts { pdp, sink: _, ingest, log_bytes, log_notes, topics } = &self.parts;
+        let Parts { pdp, sink: _, ingest, log, topics } = &self.parts;
         let moment = pdp.moment();
         let notes = ingest.quarantine_notes();
         Ok(Response::new(v1::StatusReply {
@@ -129,8 +129,9 @@ impl Operations for Service {
             holdings: Some(convert::holdings_of(moment.counts())),
             records: Some(convert::records_of(ingest)),
             quarantined: notes.into_iter().map(convert::quarantined_of).collect(),
-            log_bytes: log_bytes(),
-            log_notes: log_notes(),
+            log_bytes: log.bytes(),
+            log_notes: log.notes(),
+            partitions: convert::partitions_of(&**log, &moment, pdp.uptime(), topics),
         }))
     }
 
