@@ -33,7 +33,7 @@ run: need ## Runs a sidecar with the example configuration, its log under target
 
 check: need ## The quick inner loop: format, lints, docs, unit, property and scenario tests, benches once.
 	@$(STAGE) format   cargo fmt --all --check
-	@$(STAGE) lints    cargo clippy --workspace --all-targets --quiet -- -D warnings
+	@$(STAGE) lints    cargo clippy --workspace --all-targets --features caed-tests/real-parts --quiet -- -D warnings
 	@$(STAGE) docs     env RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --workspace --no-deps --document-private-items --quiet
 	@$(STAGE) tests    cargo test --workspace --exclude caed --exclude caed-streams --quiet
 	@$(STAGE) tests-beside-real-parts cargo test --package caed --package caed-streams --lib --quiet
@@ -45,6 +45,7 @@ tools: ## Finds the real parts that tests use, gets what it can, and says what i
 test: tools ## Everything that must hold: `make check`, then the real binary and a real Kafka, end to end.
 	@$(STAGE) check      $(MAKE) --no-print-directory check
 	@$(STAGE) streams    cargo test --package caed-streams --tests
+	@$(STAGE) fleet      cargo test --package caed-tests --features real-parts --test fleet -- --nocapture
 	@$(STAGE) end-to-end cargo test --package caed --tests
 	@$(STAGE) demo       $(MAKE) --no-print-directory demo
 	@$(STAGE) plain-path ./tests/plain-path.sh

@@ -1,6 +1,6 @@
 //! What the tests of all of caed share: a naive [`oracle`] of the decision, small [`world`]s in
 //! plain data, a seeded generator of them ([`generate`]), the way from there into core ([`border`],
-//! [`plan`]), and the [`scenario`] files.
+//! [`plan`]) and onto the [`wire`], and the [`scenario`] files.
 //!
 //! The oracle was written from `engine/SEMANTICS.md` alone and shares no code with the engine but
 //! the names at its border (reasons, scopes, answers). Where the two differ, one of them has a bug,
@@ -22,4 +22,5 @@ pub mod oracle;
 pub mod plan;
 pub mod random;
 pub mod scenario;
+pub mod wire;
 pub mod world;
