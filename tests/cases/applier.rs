@@ -7,8 +7,8 @@
 #![expect(clippy::expect_used, reason = "a test stops where it fails")]
 
 use std::future::pending;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use caed_core::builder::Builder;
@@ -308,6 +308,49 @@ async fn knowledge_is_current_only_where_the_snapshot_reaches_the_end_of_the_log
     stage.say(batch(2, [revocation("clara")])).await;
     assert_eq!(stage.age(), Some(second), "of two ends the first one is reached");
     stage.end().await;
+}
+
+/// A log that takes long to read says every few seconds how far that is, and one that is read
+/// quickly says nothing.
+#[tokio::test]
+async fn a_long_first_reading_tells_how_far_it_is() {
+    let said = Arc::new(Mutex::new(Vec::new()));
+    let writer = Arc::clone(&said);
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(move || Lines(Arc::clone(&writer)))
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let lines = || String::from_utf8(said.lock().expect("no panic").clone()).expect("text");
+
+    let mut stage = Stage::start();
+    stage.say(log_end(8, Duration::ZERO)).await;
+    stage.say(batch(0, [revocation("anna")])).await;
+    assert!(!lines().contains("reading the log"), "{}", lines());
+    stage.clock.set(Duration::from_secs(6));
+    stage.say(batch(1, [revocation("boris")])).await;
+    assert!(lines().contains("reading the log records=2 percent=25"), "{}", lines());
+    stage.say(batch(2, [revocation("clara")])).await;
+    assert_eq!(lines().matches("reading the log").count(), 1, "not with every batch");
+    stage.say(SourceEvent::CaughtUp).await;
+    stage.clock.set(Duration::from_mins(1));
+    stage.say(batch(3, [revocation("doris")])).await;
+    assert_eq!(lines().matches("reading the log").count(), 1, "not once it has been read");
+    stage.end().await;
+}
+
+/// Lines of a log in memory.
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("no panic").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 #[tokio::test]
