@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A real Apache Kafka of one node, for tests.
+# A real Apache Kafka for tests: one node, and others beside it where asked for.
 #
 #   kafka.sh install           fetches the jars into the cache, and checks them; nothing to do when there
 #   kafka.sh verify            checks the jars in the cache
@@ -17,6 +17,8 @@
 #   KAFKA_USER, KAFKA_PASSWORD        of SASL (default: caed, caed-secret)
 #   KAFKA_OWNER=PID                   the broker ends when that process has ended
 #   KAFKA_HEAP                        the broker's heap (default: 512m)
+#   KAFKA_NODE=2 KAFKA_JOIN=PORT      a second broker beside the one that was started with PORT, which
+#                                     stays the controller; plaintext only
 #
 # Needs a JDK, and Maven to install; openssl for the TLS listeners.
 set -euo pipefail
@@ -119,16 +121,17 @@ certificates() { # TLS-DIR
 
 settings() { # DIR PORT
     local dir=$1 port=$2
-    local listeners="PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$((port + 1))"
-    local advertised="PLAINTEXT://127.0.0.1:$port"
+    local controller="127.0.0.1:$((${KAFKA_JOIN:-$port} + 1))"
+    local roles=broker listeners="PLAINTEXT://127.0.0.1:$port" advertised="PLAINTEXT://127.0.0.1:$port"
+    [ -n "${KAFKA_JOIN:-}" ] || { roles+=,controller; listeners+=",CONTROLLER://$controller"; }
     if [ "${KAFKA_SECURE:-0}" = 1 ]; then
         listeners+=",SASL_SSL://127.0.0.1:$((port + 2)),SSL://127.0.0.1:$((port + 3))"
         advertised+=",SASL_SSL://localhost:$((port + 2)),SSL://localhost:$((port + 3))"
     fi
     cat <<P
-process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:$((port + 1))
+process.roles=$roles
+node.id=${KAFKA_NODE:-1}
+controller.quorum.voters=1@$controller
 controller.listener.names=CONTROLLER
 listeners=$listeners
 advertised.listeners=$advertised
@@ -145,9 +148,12 @@ transaction.state.log.num.partitions=1
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 share.coordinator.state.topic.num.partitions=1
-# Tests do not wait for members that may join later, nor for the cleaner's rounds.
+# Tests do not wait for members that may join later, nor for the cleaner's rounds, nor 9 s until a
+# broker that was killed is given up and may come back.
 group.initial.rebalance.delay.ms=0
 log.cleaner.backoff.ms=500
+broker.heartbeat.interval.ms=500
+broker.session.timeout.ms=5000
 # 128 MiB by default: too much for a small heap.
 log.cleaner.dedupe.buffer.size=16777216
 num.network.threads=2
@@ -232,5 +238,5 @@ command=${1:-}
 [ $# -gt 0 ] && shift
 case $command in
     install | verify | checksums | start | stop) "cmd_$command" "$@" ;;
-    *) sed -n '2,24p' "$0" | sed 's/^# \{0,1\}//' >&2; exit 2 ;;
+    *) sed -n '2,26p' "$0" | sed 's/^# \{0,1\}//' >&2; exit 2 ;;
 esac

@@ -52,8 +52,8 @@ pub const CLOCKS_APART_MAX: Duration = Duration::from_mins(1);
 /// little more. The broker sends a first batch that is larger all the same.
 pub const IDENTITY_FETCH_BYTES: &str = "1024";
 
-/// How long a start waits for the first answer to the producer's warm-up. A guess that no start
-/// notices; a broker that is away is no fault of the producer's.
+/// How long the probe waits for the first answer to the producer's warm-up, once the brokers have
+/// answered the probe itself. A guess that no start notices.
 pub const WARM_UP_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// How long the end of the process waits for letters that are on their way.

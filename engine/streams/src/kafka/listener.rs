@@ -3,11 +3,13 @@
 //! Callbacks come on whatever thread polls the client, in the middle of something else. They only
 //! note what they heard; the thread that owns the client listens when it is ready to act.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::ConsumerContext;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::statistics::Statistics;
 
@@ -27,12 +29,22 @@ pub(super) enum Heard {
 /// The callbacks of a client.
 pub(super) struct Listener {
     heard: SyncSender<Heard>,
+    /// A callback came since this was looked at last.
+    called: AtomicBool,
+}
+
+/// Serves everything that a client has to say by now.
+pub(super) fn serve(consumer: &BaseConsumer<Listener>) {
+    // A poll that served a line of log or a statistic looks like one that found nothing, and an
+    // error may stand behind hundreds of lines.
+    let called = &consumer.context().called;
+    while consumer.poll(Duration::ZERO).is_some() || called.swap(false, Ordering::Relaxed) {}
 }
 
 impl Listener {
     pub(super) fn new() -> (Self, Receiver<Heard>) {
         let (heard, listen) = sync_channel(limits::HEARD_MAX);
-        (Self { heard }, listen)
+        (Self { heard, called: AtomicBool::new(false) }, listen)
     }
 
     fn say(&self, heard: Heard) {
@@ -44,10 +56,12 @@ impl Listener {
 impl ClientContext for Listener {
     /// librdkafka's own words are for those who look closely; what matters comes as a fault.
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.called.store(true, Ordering::Relaxed);
         tracing::debug!(?level, facility, message, "librdkafka");
     }
 
     fn stats(&self, statistics: Statistics) {
+        self.called.store(true, Ordering::Relaxed);
         let mut ends = Vec::new();
         for (name, topic) in statistics.topics {
             for (number, partition) in topic.partitions {

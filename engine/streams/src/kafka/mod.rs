@@ -118,6 +118,7 @@ pub fn start(settings: &KafkaSettings, start: Start) -> Result<Kafka, StartError
         suspects: suspects_out,
         events: events.clone(),
         said: ends,
+        applied,
     };
     let probe = Probe::new(
         settings.probe(),
@@ -125,18 +126,12 @@ pub fn start(settings: &KafkaSettings, start: Start) -> Result<Kafka, StartError
         Arc::clone(&clock),
         status.shared(),
         channels,
-        applied,
+        sink.clone(),
         patience,
     );
     let channels = consumer::Ends { orders: orders_out, suspects, events, wake, woken };
     let reader = Reader::new(settings.clone(), names, horizon, clock, status.shared(), channels);
-    let warm = sink.clone();
-    let ask = move || {
-        warm.warm_up(limits::WARM_UP_TIME_MAX);
-        drop(warm);
-        probe.run();
-    };
-    let work: [Work; 2] = [Box::new(move || reader.run()), Box::new(ask)];
+    let work: [Work; 2] = [Box::new(move || reader.run()), Box::new(move || probe.run())];
     let source = KafkaSource::new(settings.topics(), out, ends_out);
     let dead_letters = KafkaDeadLetters::new(settings.clone(), &status);
     Ok(Kafka { sink, source, dead_letters, status, work })

@@ -30,8 +30,9 @@ use super::consumer::{Found, Order};
 use super::fault::{Fault, Mend};
 use super::identity::{self, LogIdentity};
 use super::limits;
-use super::listener::{Heard, Listener};
+use super::listener::{self, Heard, Listener};
 use super::names::Names;
+use super::producer::KafkaSink;
 use super::status::{Answer, Place, Shared};
 use crate::source::{LogEnd, PartitionEnd, SourceEvent, SourceFault};
 
@@ -46,6 +47,8 @@ pub(super) struct Ends {
     pub(super) events: mpsc::Sender<SourceEvent>,
     /// The newest statement; an older one that nobody took says less.
     pub(super) said: watch::Sender<Option<LogEnd>>,
+    /// Follows the frontier of the published snapshot.
+    pub(super) applied: watch::Receiver<Frontier>,
 }
 
 pub(super) struct Probe {
@@ -54,13 +57,13 @@ pub(super) struct Probe {
     clock: Arc<dyn Clock>,
     shared: Arc<Shared>,
     channels: Ends,
+    /// The way in, until the brokers have answered: then it is warmed up.
+    cold: Option<KafkaSink>,
     /// Until when the brokers may refuse this client; `None` once they have answered.
     gives_up: Option<Instant>,
     suspects: BTreeSet<Partition>,
     /// Partitions whose leader did not answer last time.
     silent: BTreeSet<Partition>,
-    /// Follows the frontier of the published snapshot.
-    applied: watch::Receiver<Frontier>,
     warned_of_identities: bool,
 }
 
@@ -86,7 +89,7 @@ impl Probe {
         clock: Arc<dyn Clock>,
         shared: Arc<Shared>,
         channels: Ends,
-        applied: watch::Receiver<Frontier>,
+        sink: KafkaSink,
         patience: Duration,
     ) -> Self {
         // Identity records are all that this client reads.
@@ -98,10 +101,10 @@ impl Probe {
             clock,
             shared,
             channels,
+            cold: Some(sink),
             gives_up: Some(Instant::now() + patience),
             suspects: BTreeSet::new(),
             silent: BTreeSet::new(),
-            applied,
             warned_of_identities: false,
         }
     }
@@ -120,6 +123,9 @@ impl Probe {
             match asked {
                 Ok(()) => {
                     self.gives_up = None;
+                    if let Some(sink) = self.cold.take() {
+                        sink.warm_up(limits::WARM_UP_TIME_MAX);
+                    }
                     if !self.shared.clocks_apart() {
                         self.shared.clear();
                     }
@@ -172,7 +178,7 @@ impl Probe {
         let places = self.shared.places();
         let (wall, monotonic) = (self.clock.now(), self.clock.monotonic());
         let deadline = Instant::now() + limits::ANSWER_TIME_MAX;
-        self.shared.reach(&self.applied.borrow().clone());
+        self.shared.reach(&self.channels.applied.borrow().clone());
         let mut partitions = Vec::new();
         for (topic, name) in self.names.iter() {
             partitions.extend(asker.partitions(topic, name, deadline)?);
@@ -293,7 +299,7 @@ impl Asker {
 
     /// Serves the client's callbacks, and returns the faults that they named.
     fn listen(&self) -> Vec<Fault> {
-        while self.consumer.poll(Duration::ZERO).is_some() {}
+        listener::serve(&self.consumer);
         let fault = |heard| match heard {
             Heard::Fault(fault) => Some(fault),
             Heard::Ends(_) => None,

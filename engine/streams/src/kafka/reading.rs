@@ -21,7 +21,7 @@ use rdkafka::message::{BorrowedMessage, Message, Timestamp};
 use rdkafka::topic_partition_list::{Offset as At, TopicPartitionList};
 
 use super::limits;
-use super::listener::{Heard, Listener};
+use super::listener::{self, Heard, Listener};
 use super::names::Names;
 use crate::limits::BATCH_BYTES_MAX;
 
@@ -91,7 +91,7 @@ impl Reading {
     /// Serves the client's callbacks, and returns what they said.
     pub(super) fn listen(&mut self, names: &Names) -> Vec<super::fault::Fault> {
         // Errors of the client as a whole also come by the callback, with their words.
-        while self.consumer.poll(Duration::ZERO).is_some() {}
+        listener::serve(&self.consumer);
         let mut faults = Vec::new();
         while let Ok(heard) = self.heard.try_recv() {
             match heard {

@@ -8,7 +8,6 @@
 mod broker;
 mod replica;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use caed_proto::v1;
@@ -53,18 +52,13 @@ fn nth(number: usize) -> Vec<u8> {
 fn publish_all(replicas: [&Replica; 2], numbers: std::ops::Range<usize>) {
     const SENDERS: usize = 4;
     const CALL: usize = 50;
-    let next = AtomicUsize::new(numbers.start);
     std::thread::scope(|scope| {
         for sender in 0..SENDERS {
-            let (next, end) = (&next, numbers.end);
+            let (start, end) = (numbers.start + sender * CALL, numbers.end);
             let [one, other] = replicas;
             let replica = if sender % 2 == 0 { one } else { other };
             scope.spawn(move || {
-                loop {
-                    let first = next.fetch_add(CALL, Ordering::Relaxed);
-                    if first >= end {
-                        return;
-                    }
+                for first in (start..end).step_by(SENDERS * CALL) {
                     let call: Vec<_> = (first..end.min(first + CALL)).map(nth).collect();
                     while replica.publish(call.clone()).is_err() {
                         std::thread::sleep(Duration::from_millis(50));
