@@ -77,6 +77,8 @@ pub(super) struct Reader {
     reading: Option<Reading>,
     /// When to open the next reading.
     resume: Instant,
+    /// A partition was left out of this reading: the next one tries it again.
+    incomplete: bool,
     warned_of_times: bool,
 }
 
@@ -103,6 +105,7 @@ impl Reader {
             opened: Some(BTreeMap::new()),
             reading: None,
             resume: Instant::now(),
+            incomplete: false,
             warned_of_times: false,
         }
     }
@@ -144,6 +147,7 @@ impl Reader {
 
     fn obey(&mut self, order: Order) -> Result<(), Over> {
         self.reading = None;
+        self.incomplete = false;
         self.resume = Instant::now();
         match order {
             Order::Add(found) => {
@@ -195,9 +199,13 @@ impl Reader {
     }
 
     fn open_if_due(&mut self) {
-        if self.reading.is_some() || self.places.is_empty() || Instant::now() < self.resume {
+        let runs = self.reading.is_some() && !self.incomplete;
+        if runs || self.places.is_empty() || Instant::now() < self.resume {
             return;
         }
+        self.incomplete = false;
+        // Gone before the next one comes: one client at a time.
+        self.reading = None;
         let from = self.places.iter().map(|(partition, place)| (*partition, place.next));
         let config = self.settings.consumer();
         match Reading::open(&config, &self.names, from, &self.channels.wake) {
@@ -273,11 +281,16 @@ impl Reader {
         Ok(())
     }
 
-    /// What to do about an error in a partition's queue. Whatever it is, this reading is over: what
-    /// comes after the error must not pass for what comes after the records before it.
+    /// What to do about an error in a partition's queue. Whatever it is, this partition is read no
+    /// further before the next reading: what comes after the error must not pass for what comes
+    /// after the records before it. The others go on.
     fn fail(&mut self, partition: Partition, code: Code) -> Result<(), Over> {
-        self.reading = None;
-        self.resume = Instant::now() + limits::RETRY_PAUSE;
+        if let Some(reading) = &mut self.reading {
+            reading.leave_out(partition, &self.names);
+        }
+        if !std::mem::replace(&mut self.incomplete, true) {
+            self.resume = Instant::now() + limits::RETRY_PAUSE;
+        }
         let place = self.names.place(partition);
         let fault = match code {
             Code::AutoOffsetReset | Code::OffsetOutOfRange => {
@@ -299,7 +312,7 @@ impl Reader {
         if fault.mend() == Mend::Never {
             return self.lose(fault);
         }
-        self.shared.note(fault);
+        self.shared.fail(partition, fault);
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::statistics::Statistics;
 
 use super::fault::Fault;
@@ -74,12 +74,12 @@ impl ClientContext for Listener {
     }
 
     fn error(&self, error: KafkaError, words: &str) {
-        // The end of a partition comes this way, too, and is none.
+        // The end of a partition comes this way, too, and is no fault.
         if let KafkaError::PartitionEOF(_) = error {
             return;
         }
         if let Some(code) = error.rdkafka_error_code()
-            && code != rdkafka::error::RDKafkaErrorCode::PartitionEOF
+            && !is_of_records(code)
         {
             self.say(Heard::Fault(Fault::of(code, words)));
         }
@@ -87,3 +87,18 @@ impl ClientContext for Listener {
 }
 
 impl ConsumerContext for Listener {}
+
+/// Whether a code is about what a partition holds. Its own queue brings the same with its name.
+const fn is_of_records(code: Code) -> bool {
+    matches!(
+        code,
+        Code::PartitionEOF
+            | Code::BadMessage
+            | Code::BadCompression
+            | Code::InvalidMessage
+            | Code::NotImplemented
+            | Code::UnsupportedCompressionType
+            | Code::AutoOffsetReset
+            | Code::OffsetOutOfRange
+    )
+}

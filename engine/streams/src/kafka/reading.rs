@@ -1,8 +1,9 @@
 //! One client that reads a fixed set of partitions, each from an offset on.
 //!
-//! Whatever changes (a partition more, a partition to be read again, an error) ends a reading, and
-//! a new one is opened from the places reached: a client costs some tens of milliseconds, and no
-//! record, error or statistic of an earlier reading can then be mistaken for one of this.
+//! Whatever changes (a partition more, a partition to be read again) ends a reading, and a new one
+//! is opened from the places reached: a client costs some tens of milliseconds, and no record, error
+//! or statistic of an earlier reading can then be mistaken for one of this. An error in a partition
+//! ends it a little later; until then that partition is left out, and the others go on.
 //!
 //! Each partition has a queue of its own, because an error or an end that comes by the common one
 //! does not say which topic it belongs to.
@@ -45,7 +46,7 @@ pub(super) struct Taken {
     pub(super) up_to: Option<Offset>,
     /// More may be waiting.
     pub(super) more: bool,
-    /// After the records: an error, after which this reading is worth no more.
+    /// After the records: an error, after which the partition must be left out of this reading.
     pub(super) error: Option<RDKafkaErrorCode>,
 }
 
@@ -113,6 +114,18 @@ impl Reading {
     /// The partitions that are read.
     pub(super) fn partitions(&self) -> Vec<Partition> {
         self.queues.keys().copied().collect()
+    }
+
+    /// Takes nothing more of a partition.
+    pub(super) fn leave_out(&mut self, partition: Partition, names: &Names) {
+        self.queues.remove(&partition);
+        let (topic, number) = names.wire(partition);
+        let mut list = TopicPartitionList::new();
+        list.add_partition(topic, number);
+        // Spares fetching what nobody takes. Where it fails, librdkafka's queue is bounded.
+        if let Err(error) = self.consumer.pause(&list) {
+            tracing::debug!(%error, topic, number, "a partition could not be paused");
+        }
     }
 
     /// Takes what waits of one partition, up to a batch.

@@ -43,6 +43,8 @@ pub(super) struct Shared {
 #[derive(Debug, Default)]
 struct Inner {
     fault: Option<Fault>,
+    /// Partitions whose records could not be read, each with the offset that it is stuck at.
+    failing: BTreeMap<Partition, (Offset, Fault)>,
     places: BTreeMap<Partition, Place>,
     /// About to be read again from the beginning: their offsets mean nothing now.
     restarting: BTreeSet<Partition>,
@@ -152,11 +154,31 @@ impl Shared {
         inner.fault = Some(fault);
     }
 
-    /// Notes that the brokers have answered everything.
+    /// Notes why a partition can't be read on from where it is. That stands until it has been.
+    pub(super) fn fail(&self, partition: Partition, fault: Fault) {
+        let mut inner = self.lock();
+        if let Some(place) = inner.places.get(&partition) {
+            let stuck = (place.next, fault.clone());
+            inner.failing.insert(partition, stuck);
+        }
+        drop(inner);
+        self.note(fault);
+    }
+
+    /// Notes that the brokers have answered everything. What they answer may still be unreadable.
     pub(super) fn clear(&self) {
-        if self.lock().fault.take().is_some() {
+        let mut inner = self.lock();
+        let Inner { fault, failing, places, answers, .. } = &mut *inner;
+        failing.retain(|partition, (at, _)| {
+            let answer = answers.get(partition).and_then(|answers| answers.newest);
+            let is_there = places.get(partition).is_some_and(|place| place.next == *at);
+            is_there && answer.is_some_and(|answer| answer.end > *at)
+        });
+        let stays = failing.values().next().map(|(_, fault)| fault.clone());
+        if fault.is_some() && stays.is_none() {
             tracing::info!("Kafka answers again");
         }
+        *fault = stays;
     }
 
     pub(super) fn fault(&self) -> Option<Fault> {

@@ -25,7 +25,12 @@ const TIME: Duration = Duration::from_secs(30);
 pub(crate) struct Broker {
     directory: PathBuf,
     port: u16,
+    /// The port of the broker that it stands beside, if it is a second one.
+    beside: Option<u16>,
 }
+
+/// A broker beside the first, for as long as this is held.
+pub(crate) struct Second(Broker);
 
 /// The broker, running, for as long as the guard is held.
 pub(crate) fn broker() -> MutexGuard<'static, Broker> {
@@ -51,11 +56,29 @@ impl Broker {
         }
         let directory = all.join(std::process::id().to_string());
         std::fs::create_dir_all(&directory).expect("a folder");
-        Self { directory, port: free_ports() }
+        Self { directory, port: free_ports(), beside: None }
+    }
+
+    /// Starts a second broker. Topics that are made while it runs may be placed on it.
+    pub(crate) fn second(&self) -> Second {
+        let directory = self.directory.join("second");
+        let second = Self { directory, port: free_ports(), beside: Some(self.port) };
+        second.start();
+        Second(second)
     }
 
     pub(crate) fn start(&self) {
-        Self::script(&["start", self.directory(), &self.port.to_string()]);
+        self.script(&["start", self.directory(), &self.port.to_string()]);
+    }
+
+    /// Ends the broker in good order.
+    pub(crate) fn stop(&self) {
+        self.script(&["stop", self.directory()]);
+    }
+
+    /// The file that holds what was appended to a partition, while it is small.
+    pub(crate) fn segment(&self, topic: &str, number: i32) -> PathBuf {
+        self.directory.join(format!("data/{topic}-{number}/00000000000000000000.log"))
     }
 
     /// Ends the broker as a power cut would.
@@ -86,12 +109,18 @@ impl Broker {
         self.directory.to_str().expect("a name in UTF-8")
     }
 
-    fn script(arguments: &[&str]) {
+    fn script(&self, arguments: &[&str]) {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/tools/kafka.sh");
         let mut command = Command::new("bash");
         command.arg(script).args(arguments);
         command.env("KAFKA_OWNER", std::process::id().to_string());
-        command.env("KAFKA_SECURE", "1").env("KAFKA_HEAP", "256m");
+        match self.beside {
+            None => command.env("KAFKA_SECURE", "1").env("KAFKA_HEAP", "256m"),
+            Some(port) => command
+                .env("KAFKA_NODE", Second::NUMBER.to_string())
+                .env("KAFKA_JOIN", port.to_string())
+                .env("KAFKA_HEAP", "128m"),
+        };
         let ended = command.status();
         assert!(ended.expect("bash").success(), "tests/tools/kafka.sh {arguments:?}");
     }
@@ -145,9 +174,14 @@ impl Broker {
     }
 
     pub(crate) fn create_one(&self, topic: &str, partitions: i32, incarnation: Option<u8>) {
-        let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1))
-            .set("cleanup.policy", "compact")
-            .set("message.timestamp.type", "LogAppendTime");
+        self.create_as(NewTopic::new(topic, partitions, TopicReplication::Fixed(1)), incarnation);
+    }
+
+    /// Makes a topic that is placed or set up in a way of its own.
+    pub(crate) fn create_as(&self, new: NewTopic<'_>, incarnation: Option<u8>) {
+        let new =
+            new.set("cleanup.policy", "compact").set("message.timestamp.type", "LogAppendTime");
+        let (topic, partitions) = (new.name, new.num_partitions);
         self.admin(async |admin, options| {
             // The name of a topic is free some time after the topic is gone.
             for _ in 0..100 {
@@ -186,6 +220,25 @@ impl Broker {
         let admin: AdminClient<_> = self.client().create().expect("an admin client");
         let options = AdminOptions::new().operation_timeout(Some(TIME));
         Runtime::new().expect("a runtime").block_on(act(&admin, &options));
+    }
+}
+
+impl Second {
+    /// What it is called where partitions are placed.
+    pub(crate) const NUMBER: i32 = 2;
+
+    pub(crate) fn freeze(&self) {
+        self.0.freeze();
+    }
+
+    pub(crate) fn thaw(&self) {
+        self.0.thaw();
+    }
+}
+
+impl Drop for Second {
+    fn drop(&mut self) {
+        self.0.stop();
     }
 }
 

@@ -6,7 +6,11 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test stops where something is wrong")]
 
 mod broker;
+mod compaction;
+mod damage;
+mod outage;
 mod replica;
+mod stall;
 
 use std::time::{Duration, Instant};
 
@@ -82,7 +86,7 @@ fn two_replicas_agree_through_poison_copies_a_killed_broker_and_new_partitions()
     // Between good ones: what nobody understands, a tombstone, and a copy of a record.
     put(&writer, &settings.events_topic, 1, b"k", Some(b"poison"));
     put(&writer, &settings.events_topic, 1, b"k", None);
-    let copy = stamped(&nth(0), &one);
+    let copy = one.stamped(&nth(0));
     put(&writer, &settings.events_topic, 0, b"copy", Some(&copy));
     put(&writer, &settings.events_topic, 2, b"copy", Some(&copy));
     writer.flush(TIME).expect("written");
@@ -201,7 +205,7 @@ fn a_topic_that_is_made_anew_is_noticed_and_nothing_is_forgotten() {
         let writer = broker.writer();
         for number in 0..written {
             let user = format!("written-{number}");
-            let payload = stamped(&revoked(&user), &replica);
+            let payload = replica.stamped(&revoked(&user));
             put(&writer, &settings.events_topic, number % 2, user.as_bytes(), Some(&payload));
         }
         writer.flush(TIME).expect("written");
@@ -220,11 +224,6 @@ fn a_topic_that_is_made_anew_is_noticed_and_nothing_is_forgotten() {
     }
 }
 
-/// The bytes of a record, as caed writes it.
-fn stamped(event: &[u8], replica: &Replica) -> Vec<u8> {
-    caed_streams::decode::native::stamp(event, replica.now()).expect("an event").0
-}
-
 #[test]
 fn every_codec_is_read() {
     let broker = broker();
@@ -235,7 +234,7 @@ fn every_codec_is_read() {
         let mut client = broker.client();
         client.set("compression.type", codec);
         let writer: rdkafka::producer::BaseProducer = client.create().expect("a producer");
-        let payload = stamped(&revoked(codec), &replica);
+        let payload = replica.stamped(&revoked(codec));
         put(&writer, &settings.events_topic, 0, codec.as_bytes(), Some(&payload));
         writer.flush(TIME).expect("written");
     }

@@ -17,9 +17,10 @@ use caed_core::time::{Clock, UnixMillis};
 use caed_proto::v1;
 use caed_proto::v1::event::Fact;
 use caed_streams::applier::Applier;
+use caed_streams::decode::native;
 use caed_streams::kafka::settings::KafkaSettings;
-use caed_streams::kafka::{self, Kafka, KafkaSink, KafkaStatus, Start};
-use caed_streams::source::SourceFault;
+use caed_streams::kafka::{self, Kafka, KafkaDeadLetters, KafkaSink, KafkaStatus, Start};
+use caed_streams::source::{DeadLetters, SourceFault};
 use prost::Message;
 use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
@@ -72,6 +73,14 @@ fn rules() -> Rules {
 impl Replica {
     /// Starts to read.
     pub(crate) fn start(settings: &KafkaSettings) -> Self {
+        Self::start_with(settings, |letters| Box::new(letters))
+    }
+
+    /// Starts to read, with another place for what can't be understood.
+    pub(crate) fn start_with(
+        settings: &KafkaSettings,
+        letters: impl FnOnce(KafkaDeadLetters) -> Box<dyn DeadLetters>,
+    ) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(HostClock(Instant::now()));
         let mut builder = Builder::new(Arc::new(rules()), 7);
         let (publisher, reader) = publish::cell(builder.freeze());
@@ -93,7 +102,7 @@ impl Replica {
             Arc::clone(&ingest),
             Arc::clone(&clock),
         )
-        .with_dead_letters(Box::new(dead_letters));
+        .with_dead_letters(letters(dead_letters));
         let (stop, stopped) = oneshot::channel::<()>();
         let runtime = Runtime::new().expect("a runtime");
         let handle = runtime.handle().clone();
@@ -186,6 +195,11 @@ impl Replica {
     pub(crate) fn allows(&self, user: &str) -> bool {
         let decisions = self.decide([user.to_owned()].into_iter(), self.clock.now());
         decisions.first().is_some_and(|decision| decision.verdict == Verdict::Allow)
+    }
+
+    /// The bytes of a record, as caed writes it.
+    pub(crate) fn stamped(&self, event: &[u8]) -> Vec<u8> {
+        native::stamp(event, self.now()).expect("an event").0
     }
 
     pub(crate) fn now(&self) -> UnixMillis {
