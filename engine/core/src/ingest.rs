@@ -34,6 +34,12 @@ pub struct Ingest {
     /// How long after it happened an event was enforced, by this host's clock. Events that were read
     /// to catch up are not counted.
     pub enforced: Durations,
+    /// Runs that this process finished as the janitor of its log (L3).
+    pub janitor_runs: Counter,
+    /// Records that it looked at.
+    pub janitor_records: Counter,
+    /// Tombstones that it wrote.
+    pub tombstones: Counter,
     quarantine: Mutex<VecDeque<Quarantined>>,
 }
 

@@ -98,6 +98,7 @@ impl App {
             clock: Arc::clone(&clock),
             applied: frontier.clone(),
             snapshots: reader.clone(),
+            ingest: Arc::clone(&ingest),
             findings,
         };
         let Opened { sink, source, dead_letters, topics, view, work, ending } =

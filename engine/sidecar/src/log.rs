@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use anyhow::Context;
+use caed_core::ingest::Ingest;
 use caed_core::log_view::{Letters, LogView, PartitionView};
 use caed_core::position::{Frontier, Incarnation, Topics};
 use caed_core::publish::SnapshotReader;
@@ -63,6 +64,7 @@ pub(crate) struct Wires {
     /// Follows the frontier of the published snapshot.
     pub(crate) applied: watch::Receiver<Frontier>,
     pub(crate) snapshots: SnapshotReader,
+    pub(crate) ingest: Arc<Ingest>,
     /// What the look at the topics found last.
     pub(crate) findings: watch::Receiver<Vec<Finding>>,
 }
@@ -84,7 +86,7 @@ pub(crate) fn open(config: &Config, wires: Wires) -> anyhow::Result<Opened> {
 }
 
 fn open_embedded(log: Log, wires: Wires) -> Opened {
-    let Wires { clock, applied, snapshots, findings: _ } = wires;
+    let Wires { clock, applied, snapshots, ingest: _, findings: _ } = wires;
     let Embedded { sink, source, owner, ending, view } =
         embedded::split(log, clock, applied, snapshots);
     let runtime = Handle::current();
@@ -104,9 +106,10 @@ fn open_kafka(
     horizon: std::time::Duration,
     wires: Wires,
 ) -> anyhow::Result<Opened> {
-    let Wires { clock, applied, snapshots: _, findings } = wires;
+    let Wires { clock, applied, snapshots, ingest, findings } = wires;
     let patience = kafka::limits::STARTUP_PATIENCE;
-    let start = kafka::Start { horizon, patience, clock, applied };
+    let janitor = kafka::limits::JANITOR_PACE;
+    let start = kafka::Start { horizon, patience, clock, applied, snapshots, janitor, ingest };
     let Kafka { sink, source, dead_letters, status, work } = kafka::start(settings, start)?;
     Ok(Opened {
         sink: Arc::new(sink),

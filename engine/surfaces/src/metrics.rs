@@ -96,7 +96,8 @@ impl Collector for Collected {
         self.decisions(&mut encoder)?;
         self.knowledge(&mut encoder)?;
         self.records(&mut encoder)?;
-        self.log(&mut encoder)
+        self.log(&mut encoder)?;
+        self.janitor(&mut encoder)
     }
 }
 
@@ -258,6 +259,23 @@ fn histogram(
         encoder.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Histogram)?;
     let (sum, count) = (durations.sum().as_secs_f64(), counts.iter().sum());
     metric.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
+}
+
+impl Collected {
+    fn janitor(&self, encoder: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
+        let Ingest { janitor_runs, janitor_records, tombstones, .. } = &*self.ingest;
+        let counters = [
+            ("janitor_runs", "Runs that were finished as the janitor of the log", janitor_runs),
+            ("janitor_records", "Records that the janitor looked at", janitor_records),
+            ("tombstones", "Tombstones that the janitor wrote", tombstones),
+        ];
+        for (name, help, count) in counters {
+            let counter = ConstCounter::new(count.value());
+            let metric_type = counter.metric_type();
+            counter.encode(encoder.encode_descriptor(name, help, None, metric_type)?)?;
+        }
+        Ok(())
+    }
 }
 
 /// One counter per value of a label.

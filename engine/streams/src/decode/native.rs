@@ -46,6 +46,12 @@ pub fn decode(payload: &[u8]) -> Result<Decoded, InvalidEvent> {
     event_of(message)
 }
 
+/// Whether the bytes of a record that can be decoded hold nothing beyond what this version knows:
+/// its meaning, written again, are the same bytes.
+pub fn says_all(payload: &[u8]) -> bool {
+    v1::Event::decode(payload).is_ok_and(|message| message.encode_to_vec() == payload)
+}
+
 /// Stamps an event that its sender wrote with the time of its receipt (E14), and checks it. Returns
 /// the bytes to store and what they mean.
 pub fn stamp(payload: &[u8], received: UnixMillis) -> Result<(Vec<u8>, Decoded), InvalidEvent> {

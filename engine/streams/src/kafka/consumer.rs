@@ -157,6 +157,7 @@ impl Reader {
             }
             Order::Restart(found) => self.restart(found)?,
             Order::Remove(partition) => {
+                self.shared.set_parted();
                 self.places.remove(&partition);
                 self.shared.remove_place(partition);
                 if let Some(opened) = &mut self.opened {
@@ -180,6 +181,7 @@ impl Reader {
         if let Some(opened) = &mut self.opened {
             opened.insert(partition, high);
         }
+        self.shared.set_parted();
         let fault = Fault::Recreated(self.names.place(partition));
         tracing::error!(%fault, low = low.0, high = high.0, "a partition is read again");
         let drawn = draw_incarnation();
@@ -191,7 +193,7 @@ impl Reader {
 
     /// Sets a partition to its first record.
     fn begin(&mut self, partition: Partition, low: Offset, place: Place) -> Result<(), Over> {
-        let place = Place { next: low, ..place };
+        let place = Place { low, next: low, ..place };
         // Also where nothing lies below: a restart must show in a snapshot before anything else.
         self.pass(partition, Vec::new(), low)?;
         self.set_place(partition, place);
@@ -271,6 +273,9 @@ impl Reader {
         if horizon != self.horizon {
             let (log_s, own_s) = (horizon.as_secs(), self.horizon.as_secs());
             return self.lose(Fault::Horizon { topic: topic(), log_s, own_s });
+        }
+        if place.identity.is_some_and(|(_, before)| before != incarnation) {
+            self.shared.set_parted();
         }
         place.identity = Some((offset, incarnation));
         if place.incarnation != Some(incarnation) {

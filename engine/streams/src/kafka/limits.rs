@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::janitor::Pace;
+
 /// How often the brokers are asked where the partitions end. The age that answers show is at most
 /// this and one answer's time while all is well; each asking costs a few requests.
 pub const ASK_INTERVAL: Duration = Duration::from_secs(1);
@@ -58,3 +60,29 @@ pub const WARM_UP_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// How long the end of the process waits for letters that are on their way.
 pub const LETTERS_FLUSH_TIME: Duration = Duration::from_secs(1);
+
+/// When a janitor works. Hourly: what it drops is two horizons old, so nothing hurries, and a look
+/// costs one reading of the log. First some minutes after the start, when the replicas of a fleet
+/// that is rolled out have settled who it is.
+pub const JANITOR_PACE: Pace =
+    Pace { first: Duration::from_mins(5), interval: Duration::from_hours(1) };
+
+/// Records that a janitor reads or writes in a second. Guess: about 1 MB/s, which no broker notices
+/// and which takes an hour for 18 million records.
+pub const JANITOR_RECORDS_PER_S: u32 = 5000;
+
+/// Tombstones of one run; what is beyond them waits for the next. They take some 25 bytes of memory
+/// each, and so many some four minutes to be written. Guess: nearly three times what a hundred
+/// events a second are in an hour.
+pub const TOMBSTONES_MAX: usize = 1 << 20;
+
+/// Tombstones that are on their way at once; before each such group the janitor makes sure that it
+/// still is one. Guess: a tenth of a second.
+pub const TOMBSTONE_GROUP: usize = 500;
+
+/// How long a group of tombstones may take. Longer than the producer tries.
+pub const TOMBSTONE_TIME_MAX: Duration = Duration::from_secs(15);
+
+/// How old the knowledge of a janitor may be (L3). Age is some seconds while all is well, and an
+/// alarm at 30.
+pub const JANITOR_AGE_MAX: Duration = Duration::from_secs(10);

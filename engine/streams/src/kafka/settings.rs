@@ -1,8 +1,8 @@
 //! How caed's Kafka clients are set up.
 //!
-//! Four clients, one set of settings: the consumer reads, the producer appends, the probe asks
-//! where the partitions end, the admin client makes and checks topics. Any librdkafka property can
-//! be set and reaches all four; those that correctness rests on can't (`FIXED`), and trying to is
+//! Five clients, one set of settings: the consumer reads, the producer appends, the probe asks
+//! where the partitions end, the admin client makes and checks topics, the janitor's takes part in
+//! choosing it. Any librdkafka property can be set and reaches all five; those that correctness rests on can't (`FIXED`), and trying to is
 //! an error that says why. Fixed properties are also set last, so that nothing gets past them.
 
 use std::collections::BTreeMap;
@@ -214,6 +214,19 @@ impl KafkaSettings {
         self.client(&defaults, &[For::Readers], &[("isolation.level", "read_uncommitted")])
     }
 
+    /// The client that takes part in choosing the janitor. It reads nothing.
+    pub fn janitor(&self) -> ClientConfig {
+        let prefix = self.properties.get("group.id").map_or("caed", String::as_str);
+        let group = format!("{prefix}.janitor");
+        // How the choice is made must be the same in all replicas.
+        let choice = [
+            ("group.id", group.as_str()),
+            ("group.protocol", "classic"),
+            ("partition.assignment.strategy", "range"),
+        ];
+        self.client(&[("socket.timeout.ms", "10000")], &[For::Readers], &choice)
+    }
+
     /// What every client has: defaults first, then the operator's, then what is fixed.
     fn client(
         &self,
@@ -303,14 +316,20 @@ mod tests {
         assert_eq!(settings.producer().get("linger.ms"), Some("3"));
         assert_eq!(settings.consumer().get("isolation.level"), Some("read_committed"));
         assert_eq!(settings.probe().get("isolation.level"), Some("read_uncommitted"));
+        assert_eq!(settings.janitor().get("group.id"), Some("caed.janitor"));
         assert_eq!(settings.admin().get("allow.auto.create.topics"), Some("false"));
     }
 
     #[test]
     fn librdkafka_takes_every_default() {
         let settings = KafkaSettings::new("here:9092");
-        for client in [settings.consumer(), settings.producer(), settings.admin(), settings.probe()]
-        {
+        for client in [
+            settings.consumer(),
+            settings.producer(),
+            settings.admin(),
+            settings.probe(),
+            settings.janitor(),
+        ] {
             client.create_native_config().expect("taken");
         }
     }

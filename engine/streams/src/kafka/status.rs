@@ -37,6 +37,7 @@ pub struct PartitionStatus {
 pub(super) struct Shared {
     inner: Mutex<Inner>,
     clocks_apart: AtomicBool,
+    parted: AtomicBool,
     pub(super) letters: Letters,
 }
 
@@ -61,6 +62,8 @@ pub(super) struct Letters {
 /// How the reading of a partition stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Place {
+    /// The offset of the first record that was left when this reading of the partition began.
+    pub(super) low: Offset,
     /// The offset that is read next.
     pub(super) next: Offset,
     /// What the applier was told last.
@@ -238,6 +241,17 @@ impl Shared {
 
     pub(super) fn set_clocks_apart(&self, apart: bool) -> bool {
         self.clocks_apart.swap(apart, Ordering::AcqRel)
+    }
+
+    /// Notes that the state may hold what the log no longer does: a partition was read again, went
+    /// away, or turned out to be another one. That stays so for as long as the process runs.
+    pub(super) fn set_parted(&self) {
+        self.parted.store(true, Ordering::Release);
+    }
+
+    /// Whether the state may hold what the log no longer does.
+    pub(super) fn has_parted(&self) -> bool {
+        self.parted.load(Ordering::Acquire)
     }
 
     pub(super) fn clocks_apart(&self) -> bool {

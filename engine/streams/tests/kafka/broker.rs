@@ -177,6 +177,15 @@ impl Broker {
         self.create_as(NewTopic::new(topic, partitions, TopicReplication::Fixed(1)), incarnation);
     }
 
+    /// Makes a topic without identities, with more settings.
+    pub(crate) fn create_with(&self, topic: &str, partitions: i32, settings: &[(&str, &str)]) {
+        let mut new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+        for (name, value) in settings {
+            new = new.set(name, value);
+        }
+        self.create_as(new, None);
+    }
+
     /// Makes a topic that is placed or set up in a way of its own.
     pub(crate) fn create_as(&self, new: NewTopic<'_>, incarnation: Option<u8>) {
         let new =

@@ -8,6 +8,7 @@
 mod broker;
 mod compaction;
 mod damage;
+mod janitor;
 mod outage;
 mod replica;
 mod stall;

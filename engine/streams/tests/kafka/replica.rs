@@ -18,8 +18,9 @@ use caed_proto::v1;
 use caed_proto::v1::event::Fact;
 use caed_streams::applier::Applier;
 use caed_streams::decode::native;
+use caed_streams::kafka::limits::JANITOR_PACE;
 use caed_streams::kafka::settings::KafkaSettings;
-use caed_streams::kafka::{self, Kafka, KafkaDeadLetters, KafkaSink, KafkaStatus, Start};
+use caed_streams::kafka::{self, Kafka, KafkaDeadLetters, KafkaSink, KafkaStatus, Pace, Start};
 use caed_streams::source::{DeadLetters, SourceFault};
 use prost::Message;
 use tokio::runtime::Runtime;
@@ -55,7 +56,20 @@ impl Clock for HostClock {
     }
 }
 
-fn rules() -> Rules {
+/// What a test may set of a replica.
+#[derive(Clone, Copy)]
+pub(crate) struct Options {
+    pub(crate) horizon: Duration,
+    pub(crate) janitor: Pace,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { horizon: HORIZON, janitor: JANITOR_PACE }
+    }
+}
+
+fn rules(horizon: Duration) -> Rules {
     let issuer = Issuer {
         name: ISSUER.to_owned(),
         tenants: IssuerTenants::All,
@@ -63,7 +77,7 @@ fn rules() -> Rules {
         authorization_uri: None,
     };
     Rules {
-        horizon: HORIZON,
+        horizon,
         clock_skew: Duration::from_mins(5),
         issuers: Issuers::new([issuer]).expect("an issuer"),
         tenants: None,
@@ -73,27 +87,32 @@ fn rules() -> Rules {
 impl Replica {
     /// Starts to read.
     pub(crate) fn start(settings: &KafkaSettings) -> Self {
-        Self::start_with(settings, |letters| Box::new(letters))
+        Self::start_with(settings, Options::default(), |letters| Box::new(letters))
     }
 
-    /// Starts to read, with another place for what can't be understood.
+    /// Starts to read, with options and another place for what can't be understood.
     pub(crate) fn start_with(
         settings: &KafkaSettings,
+        options: Options,
         letters: impl FnOnce(KafkaDeadLetters) -> Box<dyn DeadLetters>,
     ) -> Self {
+        let Options { horizon, janitor } = options;
         let clock: Arc<dyn Clock> = Arc::new(HostClock(Instant::now()));
-        let mut builder = Builder::new(Arc::new(rules()), 7);
+        let mut builder = Builder::new(Arc::new(rules(horizon)), 7);
         let (publisher, reader) = publish::cell(builder.freeze());
         let (applied, frontier) = watch::channel(Frontier::default());
+        let ingest = Arc::new(Ingest::default());
         let start = Start {
-            horizon: HORIZON,
+            horizon,
             patience: PATIENCE,
             clock: Arc::clone(&clock),
             applied: frontier,
+            snapshots: reader.clone(),
+            janitor,
+            ingest: Arc::clone(&ingest),
         };
         let Kafka { sink, source, dead_letters, status, work } =
             kafka::start(settings, start).expect("started");
-        let ingest = Arc::new(Ingest::default());
         let applier = Applier::new(
             source,
             builder,
@@ -126,7 +145,12 @@ impl Replica {
 
     /// Starts to read, and waits until requests are decided.
     pub(crate) fn ready(settings: &KafkaSettings) -> Self {
-        let replica = Self::start(settings);
+        Self::ready_with(settings, Options::default())
+    }
+
+    /// The same, with options.
+    pub(crate) fn ready_with(settings: &KafkaSettings, options: Options) -> Self {
+        let replica = Self::start_with(settings, options, |letters| Box::new(letters));
         replica.wait("ready", |replica| replica.reader.load().is_caught_up());
         replica
     }
@@ -169,7 +193,8 @@ impl Replica {
         }
     }
 
-    /// What is decided of a token of each user, issued an hour ago.
+    /// What is decided of a token of each user, issued an hour ago or half a horizon, whichever is
+    /// less.
     pub(crate) fn decide(
         &self,
         users: impl Iterator<Item = String>,
@@ -177,12 +202,14 @@ impl Replica {
     ) -> Vec<Decision> {
         let snapshot = self.reader.load();
         let profile = Profile::default();
+        let age_s = 3600.min(snapshot.rules().horizon.as_secs() / 2);
+        let age_s = i64::try_from(age_s).expect("an hour at the most");
         let decided = users.map(|user| {
             let claims = Claims {
                 issuer: Some(ISSUER),
                 tenant: Some(TENANT),
                 subject: Some(&user),
-                issued_at: Some(now.floor_to_second().as_seconds() - 3600),
+                issued_at: Some(now.floor_to_second().as_seconds() - age_s),
                 answers_challenges: true,
                 ..Claims::default()
             };

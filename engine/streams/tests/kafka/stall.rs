@@ -11,7 +11,7 @@ use rdkafka::producer::Producer;
 
 use crate::TIME;
 use crate::broker::{Broker, Second, broker, put};
-use crate::replica::{Replica, revoked};
+use crate::replica::{Options, Replica, revoked};
 
 /// Further than the age of a log that is read as it should be.
 const STALE: Duration = Duration::from_secs(3);
@@ -88,7 +88,7 @@ fn a_stalled_applier_shows_as_age() {
     let settings = broker.settings("stalled");
     broker.create(&settings, 2, 1);
     let (release, held) = channel();
-    let replica = Replica::start_with(&settings, |_| Box::new(Held(held)));
+    let replica = Replica::start_with(&settings, Options::default(), |_| Box::new(Held(held)));
     replica.current();
     let writer = broker.writer();
     put(&writer, &settings.events_topic, 0, b"poison", Some(b"poison"));
