@@ -4,12 +4,14 @@
 use std::time::{Duration, Instant};
 
 use caed_core::decision::Verdict;
+use caed_core::event::RecordKey;
 use caed_core::position::Incarnation;
 use caed_proto::v1;
 use caed_proto::v1::event::Fact;
-use caed_streams::kafka::Pace;
+use caed_streams::decode::native;
 use caed_streams::kafka::identity::{KEY, LogIdentity, READER_VERSION};
 use caed_streams::kafka::settings::KafkaSettings;
+use caed_streams::kafka::{Pace, PartitionStatus};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
@@ -38,21 +40,25 @@ const EAGER: [(&str, &str); 3] = [
 type Found = (Vec<u8>, bool);
 
 fn create(broker: &Broker, settings: &KafkaSettings) {
-    let writer = broker.writer();
     for topic in [&settings.events_topic, &settings.policies_topic] {
-        broker.create_with(topic, PARTITIONS, &EAGER);
-        for number in 0..PARTITIONS {
-            let identity = LogIdentity {
-                incarnation: Incarnation([1; 16]),
-                horizon: HORIZON,
-                min_reader_version: READER_VERSION,
-                partition: number.unsigned_abs(),
-            };
-            put(&writer, topic, number, KEY, Some(&identity.encode()));
-        }
+        create_one(broker, topic, 1);
+    }
+    broker.create_one(&settings.dead_letter_topic, 1, None);
+}
+
+fn create_one(broker: &Broker, topic: &str, incarnation: u8) {
+    broker.create_with(topic, PARTITIONS, &EAGER);
+    let writer = broker.writer();
+    for number in 0..PARTITIONS {
+        let identity = LogIdentity {
+            incarnation: Incarnation([incarnation; 16]),
+            horizon: HORIZON,
+            min_reader_version: READER_VERSION,
+            partition: number.unsigned_abs(),
+        };
+        put(&writer, topic, number, KEY, Some(&identity.encode()));
     }
     writer.flush(TIME).expect("written");
-    broker.create_one(&settings.dead_letter_topic, 1, None);
 }
 
 /// Everything that the partitions of a topic hold, in order.
@@ -103,6 +109,14 @@ fn tombstones(replicas: &[&Replica]) -> u64 {
     replicas.iter().map(|replica| replica.ingest.tombstones.value()).sum()
 }
 
+/// Appends something, so that time passes for the log.
+fn beat(replica: &Replica, number: usize) {
+    let user = "heart".to_owned();
+    let revoked = Fact::SessionsRevoked(v1::SessionsRevoked { user });
+    replica.publish(vec![event(number, revoked)]).expect("accepted");
+    std::thread::sleep(Duration::from_millis(250));
+}
+
 #[test]
 fn a_janitor_takes_out_what_is_outlived_and_a_new_replica_decides_the_same() {
     const USERS: usize = 50;
@@ -148,10 +162,7 @@ fn a_janitor_takes_out_what_is_outlived_and_a_new_replica_decides_the_same() {
     let mut beats = 0;
     let mut beat = || {
         beats += 1;
-        let user = "heart".to_owned();
-        let revoked = Fact::SessionsRevoked(v1::SessionsRevoked { user });
-        one.publish(vec![event(beats, revoked)]).expect("accepted");
-        std::thread::sleep(Duration::from_millis(250));
+        beat(&one, beats);
         beats
     };
     let begun = Instant::now();
@@ -214,4 +225,46 @@ fn a_janitor_takes_out_what_is_outlived_and_a_new_replica_decides_the_same() {
     for replica in replicas {
         assert_eq!(replica.ingest.quarantined.value(), 0, "tombstones are no events");
     }
+}
+
+#[test]
+fn a_replica_that_knows_more_than_its_log_leaves_cleaning_to_another() {
+    let broker = broker();
+    let settings = broker.settings("parted");
+    create(&broker, &settings);
+    let one = Replica::ready_with(&settings, OPTIONS);
+    let (earlier, _) = native::stamp(&account(1, "anna", true), one.now()).expect("an event");
+    let now = one.now();
+    one.wait("later", |replica| replica.now() > now);
+    one.enforce(vec![account(2, "anna", false)]);
+    one.wait("janitor", |replica| replica.ingest.janitor_runs.value() > 0);
+
+    // The log is replaced by one that holds the earlier word alone.
+    broker.delete(&settings.events_topic);
+    create_one(&broker, &settings.events_topic, 2);
+    let RecordKey(key) = native::decode(&earlier).expect("an event").event.record_key();
+    let writer = broker.writer();
+    put(&writer, &settings.events_topic, 0, &key, Some(&earlier));
+    writer.flush(TIME).expect("written");
+    let is_told = |status: &PartitionStatus| {
+        status.partition.topic.0 != 0 || status.incarnation.is_some_and(|known| known.0 == [2; 16])
+    };
+    one.wait("told", |replica| replica.status.partitions().iter().all(is_told));
+    one.current();
+    let before = one.ingest.janitor_runs.value();
+
+    // One that knows the new log alone is the janitor in its place, and needs what is there.
+    let other = Replica::ready_with(&settings, OPTIONS);
+    let begun = Instant::now();
+    let mut beats = 0;
+    while other.ingest.tombstones.value() == 0 {
+        beats += 1;
+        beat(&other, beats);
+        assert!(begun.elapsed() < TIME, "no janitor worked");
+    }
+    one.current();
+    assert!(!one.allows("anna") && other.allows("anna"));
+    let found = held(&broker, &settings.events_topic);
+    assert!(found.contains(&(key.to_vec(), true)) && !found.contains(&(key.to_vec(), false)));
+    assert_eq!((one.ingest.janitor_runs.value(), one.ingest.tombstones.value()), (before, 0));
 }
