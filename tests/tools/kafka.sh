@@ -153,7 +153,7 @@ share.coordinator.state.topic.num.partitions=1
 group.initial.rebalance.delay.ms=0
 log.cleaner.backoff.ms=500
 broker.heartbeat.interval.ms=500
-broker.session.timeout.ms=5000
+broker.session.timeout.ms=7000
 # 128 MiB by default: too much for a small heap.
 log.cleaner.dedupe.buffer.size=16777216
 num.network.threads=2

@@ -48,6 +48,11 @@ fn one_stuck_partition_of_three_ages_everything_and_holds_up_nothing() {
         replica.wait("stale", |replica| {
             replica.age() > STALE && replica.status.fault().as_ref() == Some(&named)
         });
+        let led = is_led(&broker, &settings.events_topic, 2);
+        println!(
+            "{state}: named at an age of {:?}; the controller names a leader: {led}",
+            replica.age()
+        );
         for number in 0..2 {
             revoke(number, &format!("{state}-{number}"));
             enforced(&format!("{state}-{number}"));
