@@ -224,7 +224,8 @@ impl KafkaSettings {
             ("group.protocol", "classic"),
             ("partition.assignment.strategy", "range"),
         ];
-        self.client(&[("socket.timeout.ms", "10000")], &[For::Readers], &choice)
+        // Leaving the group waits for an answer, and the end of the process for that.
+        self.client(&[("socket.timeout.ms", "2000")], &[For::Readers], &choice)
     }
 
     /// What every client has: defaults first, then the operator's, then what is fixed.
