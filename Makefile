@@ -31,22 +31,21 @@ run: need ## Runs a sidecar with the example configuration, its log under target
 	@mkdir -p target/run
 	@CAED_LOG_DIRECTORY=target/run/log $(BUILT)/debug/caed serve --config deploy/caed.toml
 
-check: need ## The quick inner loop: format, lints, docs, unit, property and scenario tests, benches once.
+check: need ## The quick inner loop: format, lints, docs, every test without other real parts, benches once.
 	@$(STAGE) format   cargo fmt --all --check
-	@$(STAGE) lints    cargo clippy --workspace --all-targets --features caed-tests/real-parts --quiet -- -D warnings
+	@$(STAGE) lints    cargo clippy --workspace --all-targets --quiet -- -D warnings
+	@$(STAGE) lints-of-real-parts cargo clippy --workspace --test kafka --test fleet --quiet -- -D warnings
 	@$(STAGE) docs     env RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --workspace --no-deps --document-private-items --quiet
-	@$(STAGE) tests    cargo test --workspace --exclude caed --exclude caed-streams --quiet
-	@$(STAGE) tests-beside-real-parts cargo test --package caed --package caed-streams --lib --quiet
-	@$(STAGE) benches  cargo test --package caed-bench --benches --quiet
+	@$(STAGE) tests    cargo test --workspace --quiet
+	@$(STAGE) benches  cargo test --workspace --bench micro --quiet
 
 tools: ## Finds the real parts that tests use, gets what it can, and says what is missing.
 	@./tests/tools/find.sh
 
-test: tools ## Everything that must hold: `make check`, then the real binary and a real Kafka, end to end.
+test: tools ## Everything that must hold: `make check`, then a real Kafka, and the demo on a bare machine.
 	@$(STAGE) check      $(MAKE) --no-print-directory check
-	@$(STAGE) streams    cargo test --package caed-streams --tests
-	@$(STAGE) fleet      cargo test --package caed-tests --features real-parts --test fleet -- --nocapture
-	@$(STAGE) end-to-end cargo test --package caed --tests
+	@$(STAGE) kafka      cargo test --workspace --test kafka
+	@$(STAGE) fleet      cargo test --workspace --test fleet -- --nocapture
 	@$(STAGE) demo       $(MAKE) --no-print-directory demo
 	@$(STAGE) plain-path ./tests/plain-path.sh
 
