@@ -24,7 +24,7 @@ use caed_streams::kafka::sweep::{Objection, Seen, Sweep};
 use caed_tests::plan::{FIVE_MINUTES, Step};
 use caed_tests::random::Random;
 use caed_tests::world::{Event, Millis, Record, Request, What, World};
-use caed_tests::{border, generate, plan};
+use caed_tests::{border, generate, plan, wire};
 use proptest::prelude::*;
 use proptest::test_runner::{FileFailurePersistence, TestRunner};
 use prost::Message;
@@ -83,7 +83,7 @@ impl Log {
 
     fn append_record(&mut self, number: usize, Record { event, appended }: Record) {
         let key = border::event(&event).record_key().0.to_vec();
-        let payload = Some(border::message(&event).encode_to_vec());
+        let payload = Some(wire::event(&event).encode_to_vec());
         self.append(number, Entry { key, payload, appended, event: Some(event), gone: false });
     }
 
@@ -507,7 +507,7 @@ fn case(what: What, appended: Millis) -> Case {
     };
     Case {
         key: border::event(&event).record_key().0.to_vec(),
-        payload: Some(border::message(&event).encode_to_vec()),
+        payload: Some(wire::event(&event).encode_to_vec()),
         appended: Some(appended),
         offset: 1,
     }

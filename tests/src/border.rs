@@ -11,9 +11,6 @@ use caed_core::rules::{self, IssuerTenants, Issuers, Profile, Rules};
 use caed_core::snapshot::Snapshot;
 use caed_core::time::UnixMillis;
 
-use caed_proto::v1;
-use caed_proto::v1::event::Fact as WireFact;
-
 use crate::oracle::{Expected, Finding};
 use crate::world::{
     Declaration, Event, Finer, Issuer, Millis, Request, Seconds, Speaks, Text, What, World,
@@ -44,118 +41,6 @@ pub fn event(event: &Event) -> event::Event {
         received: millis(event.received),
         fact: fact(event.what),
     }
-}
-
-/// An event as a log holds it.
-pub fn message(event: &Event) -> v1::Event {
-    let Event { tenant, source, id, occurred, received, what } = *event;
-    v1::Event {
-        id: id.to_owned(),
-        tenant: tenant.to_owned(),
-        source: source.to_owned(),
-        event_time_ms: wire_time(occurred),
-        received_ms: wire_time(received),
-        fact: Some(wire_fact(what)),
-    }
-}
-
-fn wire_fact(what: What) -> WireFact {
-    use event::{AccountState, Compliance, DeviceState, RevocationCause, RiskLevel};
-    match what {
-        What::Account(user, state) => {
-            let user = user.to_owned();
-            match state {
-                AccountState::Enabled => WireFact::AccountEnabled(v1::AccountEnabled { user }),
-                AccountState::Disabled => WireFact::AccountDisabled(v1::AccountDisabled { user }),
-                AccountState::Deleted => WireFact::AccountDeleted(v1::AccountDeleted { user }),
-            }
-        }
-        What::UserRevoked(user, cause) => {
-            let user = user.to_owned();
-            match cause {
-                RevocationCause::PasswordChanged => {
-                    WireFact::PasswordChanged(v1::PasswordChanged { user })
-                }
-                RevocationCause::PasswordReset => {
-                    WireFact::PasswordReset(v1::PasswordReset { user })
-                }
-                RevocationCause::SessionsRevoked => {
-                    WireFact::SessionsRevoked(v1::SessionsRevoked { user })
-                }
-                RevocationCause::MfaEnabled => WireFact::MfaEnabled(v1::MfaEnabled { user }),
-                RevocationCause::AuthenticatorChanged => {
-                    WireFact::AuthenticatorChanged(v1::AuthenticatorChanged { user })
-                }
-                RevocationCause::TokenClaimsChanged => {
-                    WireFact::TokenClaimsChanged(v1::TokenClaimsChanged { user })
-                }
-                RevocationCause::AssuranceLowered => {
-                    WireFact::AssuranceLowered(v1::AssuranceLowered { user })
-                }
-            }
-        }
-        What::Risk(user, level) => {
-            let level = match level {
-                RiskLevel::Low => v1::RiskLevel::Low,
-                RiskLevel::Medium => v1::RiskLevel::Medium,
-                RiskLevel::High => v1::RiskLevel::High,
-            };
-            let (user, level) = (user.to_owned(), level.into());
-            WireFact::UserRiskChanged(v1::UserRiskChanged { user, level })
-        }
-        What::Revoked(what, user) => wire_revoked(what, user.unwrap_or_default().to_owned()),
-        What::TenantRevoked => WireFact::TenantRevoked(v1::TenantRevoked {}),
-        What::Device(device, state) => {
-            let device = device.to_owned();
-            match state {
-                DeviceState::Cleared => WireFact::DeviceCleared(v1::DeviceCleared { device }),
-                DeviceState::Disabled => WireFact::DeviceDisabled(v1::DeviceDisabled { device }),
-                DeviceState::Deleted => WireFact::DeviceDeleted(v1::DeviceDeleted { device }),
-            }
-        }
-        What::Compliance(device, compliance) => {
-            let device = device.to_owned();
-            match compliance {
-                Compliance::Compliant => WireFact::DeviceCompliant(v1::DeviceCompliant { device }),
-                Compliance::NotCompliant => {
-                    WireFact::DeviceNotCompliant(v1::DeviceNotCompliant { device })
-                }
-            }
-        }
-        What::Source(name, declaration) => {
-            let Declaration { declared, emits_enabled, emits_device_clear, retired } = declaration;
-            WireFact::SourceDeclared(v1::SourceDeclared {
-                name: name.to_owned(),
-                declared,
-                emits_enabled,
-                emits_device_clear,
-                retired_ms: retired.map_or(0, wire_time),
-            })
-        }
-    }
-}
-
-fn wire_revoked(what: Finer, user: String) -> WireFact {
-    match what {
-        Finer::Session(issuer, session) => {
-            let (issuer, session) = (issuer.to_owned(), session.to_owned());
-            WireFact::SessionRevoked(v1::SessionRevoked { issuer, session, user })
-        }
-        Finer::Token(issuer, token) => {
-            let (issuer, token) = (issuer.to_owned(), token.to_owned());
-            WireFact::TokenRevoked(v1::TokenRevoked { issuer, token, user })
-        }
-        Finer::Client(client) => {
-            WireFact::ClientRevoked(v1::ClientRevoked { client: client.to_owned(), user })
-        }
-        Finer::Device(device) => {
-            WireFact::DeviceRevoked(v1::DeviceRevoked { device: device.to_owned(), user })
-        }
-    }
-}
-
-fn wire_time(at: Millis) -> i64 {
-    i64::try_from(at).expect("a time of 64 bits")
 }
 
 /// Asks core.

@@ -58,7 +58,7 @@ impl fmt::Display for StateDigest {
 }
 
 impl Snapshot {
-    /// The digest of the state. Looks at every row: a tenth of a second for each million.
+    /// The digest of the state. Looks at every row, so it is not for the path of a request.
     pub fn digest(&self) -> StateDigest {
         let State { tenants, issuers, sources, cutoffs, pairs, registers } = &self.state;
         let alive = Alive { now: self.newest_append, horizon: self.rules.horizon };

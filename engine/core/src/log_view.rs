@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::position::{Offset, Partition};
+use crate::position::{Frontier, Offset, Partition};
 
 /// A log, seen from outside.
 pub trait LogView: Send + Sync + 'static {
@@ -30,6 +30,18 @@ pub struct PartitionView {
     /// published snapshot; `None` where there never was one. The log as a whole is current as of the
     /// earliest of them at best (F1).
     pub as_of: Option<Duration>,
+}
+
+impl PartitionView {
+    /// How many offsets lie between what a frontier contains and the end.
+    pub fn lag(&self, frontier: &Frontier) -> u64 {
+        self.end.0.saturating_sub(frontier.next_offset(self.partition).0)
+    }
+
+    /// How long ago, at `now` by the monotonic clock, everything in the partition was known.
+    pub fn age(&self, now: Duration) -> Option<Duration> {
+        self.as_of.map(|as_of| now.saturating_sub(as_of))
+    }
 }
 
 /// What became of the records that could not be understood, where they are sent on (E16).

@@ -1,12 +1,15 @@
-//! What happens to an event before any log appends it: it is stamped (E14), checked, and keyed (L1).
+//! What happens to an event before any log appends it: it is stamped (E14), checked, and keyed (L1);
+//! and how its sender learns that decisions follow it.
 //!
 //! Every sink comes through here, so that what is accepted does not depend on the log behind it.
 
 use std::time::Duration;
 
 use caed_core::event::RecordKey;
+use caed_core::position::{Frontier, Position};
 use caed_core::sink::{AppendError, Notice};
 use caed_core::time::UnixMillis;
+use tokio::sync::watch;
 
 use crate::decode::native::{self, Decoded, InvalidEvent};
 
@@ -35,6 +38,15 @@ pub(crate) fn admit(
         Ok(Admitted { key, bytes, decoded, notices })
     });
     admitted.collect()
+}
+
+/// Waits until the published snapshot contains a position.
+pub(crate) async fn applied(
+    mut frontier: watch::Receiver<Frontier>,
+    position: Position,
+) -> Result<(), AppendError> {
+    let contained = frontier.wait_for(|frontier| frontier.contains(position)).await;
+    contained.map(drop).map_err(|_| AppendError::Closing)
 }
 
 /// What the sender of an event should know.

@@ -96,8 +96,7 @@ impl Collector for Collected {
         self.decisions(&mut encoder)?;
         self.knowledge(&mut encoder)?;
         self.records(&mut encoder)?;
-        self.log(&mut encoder)?;
-        self.janitor(&mut encoder)
+        self.log(&mut encoder)
     }
 }
 
@@ -155,6 +154,9 @@ impl Collected {
             forgotten,
             publishing,
             enforced,
+            janitor_runs,
+            janitor_records,
+            tombstones,
             ..
         } = &*self.ingest;
         let outcomes = [
@@ -173,15 +175,12 @@ impl Collected {
         ];
         let help = "Records applied about which their sender should know something";
         family(encoder, "record_notices", help, "notice", &notices)?;
-        let counter = ConstCounter::new(forgotten.value());
-        let metric_type = counter.metric_type();
         let help = "Cutoffs forgotten because no living token can meet them";
-        counter.encode(encoder.encode_descriptor(
-            "cutoffs_forgotten",
-            help,
-            None,
-            metric_type,
-        )?)?;
+        counter(encoder, "cutoffs_forgotten", help, forgotten)?;
+        let help = "Runs that were finished as the janitor of the log";
+        counter(encoder, "janitor_runs", help, janitor_runs)?;
+        counter(encoder, "janitor_records", "Records that the janitor looked at", janitor_records)?;
+        counter(encoder, "tombstones", "Tombstones that the janitor wrote", tombstones)?;
         let help = "Time that publishing a snapshot took";
         histogram(encoder, "snapshot_publishing", help, publishing)?;
         let help =
@@ -206,19 +205,12 @@ impl Collected {
 
         let partitions = self.log.partitions();
         let moment = self.pdp.moment();
-        let lag = |view: &PartitionView| {
-            let next = moment.frontier().next_offset(view.partition);
-            #[expect(clippy::cast_precision_loss, reason = "gauges are floating-point numbers")]
-            {
-                view.end.0.saturating_sub(next.0) as f64
-            }
-        };
+        #[expect(clippy::cast_precision_loss, reason = "gauges are floating-point numbers")]
+        let lag = |view: &PartitionView| view.lag(moment.frontier()) as f64;
         let help = "Offsets between a partition's end and what decisions know";
         self.of_partitions(encoder, "partition_lag", help, None, &partitions, lag)?;
         let now = self.pdp.uptime();
-        let age = |view: &PartitionView| {
-            view.as_of.map_or(f64::NAN, |as_of| now.saturating_sub(as_of).as_secs_f64())
-        };
+        let age = |view: &PartitionView| view.age(now).map_or(f64::NAN, |age| age.as_secs_f64());
         let help = "Time since everything in a partition was known";
         self.of_partitions(encoder, "partition_age", help, Some(&Unit::Seconds), &partitions, age)
     }
@@ -261,21 +253,16 @@ fn histogram(
     metric.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
 }
 
-impl Collected {
-    fn janitor(&self, encoder: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
-        let Ingest { janitor_runs, janitor_records, tombstones, .. } = &*self.ingest;
-        let counters = [
-            ("janitor_runs", "Runs that were finished as the janitor of the log", janitor_runs),
-            ("janitor_records", "Records that the janitor looked at", janitor_records),
-            ("tombstones", "Tombstones that the janitor wrote", tombstones),
-        ];
-        for (name, help, count) in counters {
-            let counter = ConstCounter::new(count.value());
-            let metric_type = counter.metric_type();
-            counter.encode(encoder.encode_descriptor(name, help, None, metric_type)?)?;
-        }
-        Ok(())
-    }
+/// One counter.
+fn counter(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    count: &Count,
+) -> std::fmt::Result {
+    let counter = ConstCounter::new(count.value());
+    let metric_type = counter.metric_type();
+    counter.encode(encoder.encode_descriptor(name, help, None, metric_type)?)
 }
 
 /// One counter per value of a label.

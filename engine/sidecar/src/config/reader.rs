@@ -196,9 +196,14 @@ impl<'a> Section<'a> {
 
     /// Whether anything of the section is there, in the file or in the environment.
     pub(super) fn is_present(&self) -> bool {
-        let prefix = format!("{PREFIX}{}_", self.path.replace('.', "_").to_uppercase());
+        let prefix = self.variables();
         self.table.is_some()
             || self.document.environment.keys().any(|name| name.starts_with(&prefix))
+    }
+
+    /// What the names of variables over this section begin with.
+    fn variables(&self) -> String {
+        format!("{PREFIX}{}_", self.path.replace('.', "_").to_uppercase())
     }
 
     /// Every scalar in the section as text, under dotted names: tables within tables are parts of
@@ -209,7 +214,7 @@ impl<'a> Section<'a> {
         if let Some(table) = self.table {
             self.flatten("", table, &mut all);
         }
-        let prefix = format!("{PREFIX}{}_", self.path.replace('.', "_").to_uppercase());
+        let prefix = self.variables();
         for (variable, value) in self.document.environment {
             if let Some(rest) = variable.strip_prefix(&prefix) {
                 self.document.used.borrow_mut().push(variable.clone());

@@ -62,10 +62,6 @@ impl EventSink for EmbeddedSink {
     }
 
     fn applied(&self, position: Position) -> BoxFuture<'_, Result<(), AppendError>> {
-        let mut applied = self.applied.clone();
-        Box::pin(async move {
-            let contained = applied.wait_for(|frontier| frontier.contains(position)).await;
-            contained.map(drop).map_err(|_| AppendError::Closing)
-        })
+        Box::pin(intake::applied(self.applied.clone(), position))
     }
 }

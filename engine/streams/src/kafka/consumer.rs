@@ -233,7 +233,8 @@ impl Reader {
             let appended = self.append_time(partition, offset, appended_ms);
             // What has no payload is a tombstone, which changes no state (L3).
             if let Some(payload) = payload {
-                match identity_of(key.as_deref(), &payload) {
+                // An identity that can't be read is a record like any other: it will be quarantined.
+                match LogIdentity::of_record(key.as_deref(), &payload) {
                     Some(identity) => {
                         self.pass(partition, std::mem::take(&mut ready), offset)?;
                         self.adopt(partition, offset, identity, &mut place)?;
@@ -382,12 +383,7 @@ impl Reader {
     }
 
     fn lose(&self, fault: Fault) -> Result<(), Over> {
-        self.shared.note(fault.clone());
-        self.say(SourceEvent::Lost(SourceFault { cause: Box::new(fault) }))?;
-        // The word comes from whoever takes it, before this thread is seen to end.
-        while !self.channels.events.is_closed() {
-            std::thread::sleep(limits::IDLE_TIME);
-        }
+        lose(&self.shared, &self.channels.events, fault);
         Err(Over)
     }
 
@@ -396,13 +392,16 @@ impl Reader {
     }
 }
 
-/// The identity that a record holds. One that can't be read is a record like any other: it will be
-/// quarantined.
-fn identity_of(key: Option<&[u8]>, payload: &[u8]) -> Option<LogIdentity> {
-    if key != Some(identity::KEY) {
-        return None;
+/// Says that nothing can be read any more. Returns when that was heard, or nobody is there to hear it:
+/// the word must come from whoever takes it, before this thread is seen to end.
+pub(super) fn lose(shared: &Shared, events: &mpsc::Sender<SourceEvent>, fault: Fault) {
+    shared.note(fault.clone());
+    let fault = SourceFault { cause: Box::new(fault) };
+    if events.blocking_send(SourceEvent::Lost(fault)).is_ok() {
+        while !events.is_closed() {
+            std::thread::sleep(limits::IDLE_TIME);
+        }
     }
-    LogIdentity::decode(payload).ok()
 }
 
 /// An incarnation for a reading whose identity is not known yet.

@@ -4,7 +4,7 @@
 //! needs a dozen, each with what to do. The newest fault stands in the status until the brokers have
 //! answered everything again.
 
-use rdkafka::error::RDKafkaErrorCode as Code;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
 /// Why Kafka can't be read or asked now.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -70,6 +70,11 @@ pub enum Fault {
     /// Something else, in librdkafka's words.
     #[error("{0}")]
     Other(String),
+}
+
+/// An error of librdkafka in its own words: those of its code, where it has one.
+pub(super) fn words(error: &KafkaError) -> String {
+    error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string())
 }
 
 /// Who can mend it.

@@ -66,6 +66,11 @@ impl LogIdentity {
         message.encode_to_vec()
     }
 
+    /// The identity that a record holds, if it is an identity record that can be read.
+    pub fn of_record(key: Option<&[u8]>, payload: &[u8]) -> Option<Self> {
+        if key == Some(KEY) { Self::decode(payload).ok() } else { None }
+    }
+
     /// What the bytes of a record say.
     pub fn decode(payload: &[u8]) -> Result<Self, InvalidIdentity> {
         let message = v1::LogIdentity::decode(payload)

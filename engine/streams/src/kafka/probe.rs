@@ -26,15 +26,15 @@ use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset as At, TopicPartitionList};
 use tokio::sync::{mpsc, watch};
 
-use super::consumer::{Found, Order};
+use super::consumer::{self, Found, Order};
 use super::fault::{Fault, Mend};
-use super::identity::{self, LogIdentity};
+use super::identity::LogIdentity;
 use super::limits;
 use super::listener::{self, Heard, Listener};
 use super::names::Names;
 use super::producer::KafkaSink;
 use super::status::{Answer, Place, Shared};
-use crate::source::{LogEnd, PartitionEnd, SourceEvent, SourceFault};
+use crate::source::{LogEnd, PartitionEnd, SourceEvent};
 
 /// The channels of the probe.
 pub(super) struct Ends {
@@ -167,10 +167,7 @@ impl Probe {
     }
 
     fn lose(&self, fault: Fault) {
-        self.shared.note(fault.clone());
-        let fault = SourceFault { cause: Box::new(fault) };
-        // A source that is gone has nobody to tell.
-        let _ = self.channels.events.blocking_send(SourceEvent::Lost(fault));
+        consumer::lose(&self.shared, &self.channels.events, fault);
     }
 
     fn ask(&mut self, asker: &mut Asker) -> Result<(), Fault> {
@@ -390,7 +387,11 @@ impl Asker {
             };
             let Some(offset) = wanted.get(&partition) else { continue };
             let is_there = u64::try_from(message.offset()) == Ok(offset.0);
-            let found = is_there.then(|| identity_of(message.key(), message.payload())).flatten();
+            let identity = message
+                .payload()
+                .filter(|_| is_there)
+                .and_then(|payload| LogIdentity::of_record(message.key(), payload));
+            let found = identity.map(|identity| identity.incarnation);
             identities.entry(partition).or_insert(found);
         }
         self.consumer.unassign().map_err(|error| odd(&error))?;
@@ -414,12 +415,6 @@ fn replaced(
         .filter_map(|(partition, _)| found.get(partition).copied())
         .map(Order::Restart)
         .collect()
-}
-
-/// The identity that a record holds, if it is an identity record.
-fn identity_of(key: Option<&[u8]>, payload: Option<&[u8]>) -> Option<Incarnation> {
-    let payload = payload.filter(|_| key == Some(identity::KEY))?;
-    LogIdentity::decode(payload).ok().map(|identity| identity.incarnation)
 }
 
 fn topic_fault(code: Code, name: &str) -> Fault {

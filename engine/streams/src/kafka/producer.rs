@@ -21,7 +21,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use tokio::sync::watch;
 
-use super::fault::Fault;
+use super::fault::{Fault, words};
 use super::names::Names;
 use super::settings::{EVENTS, KafkaSettings, POLICIES};
 use crate::intake::{self, Admitted};
@@ -121,11 +121,7 @@ impl EventSink for KafkaSink {
     }
 
     fn applied(&self, position: Position) -> BoxFuture<'_, Result<(), AppendError>> {
-        let mut applied = self.applied.clone();
-        Box::pin(async move {
-            let contained = applied.wait_for(|frontier| frontier.contains(position)).await;
-            contained.map(drop).map_err(|_| AppendError::Closing)
-        })
+        Box::pin(intake::applied(self.applied.clone(), position))
     }
 }
 
@@ -181,10 +177,6 @@ fn is_too_large(error: &KafkaError) -> bool {
         error.rdkafka_error_code(),
         Some(Code::MessageSizeTooLarge | Code::MessageBatchTooLarge)
     )
-}
-
-fn words(error: &KafkaError) -> String {
-    error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string())
 }
 
 /// The producer's callbacks. What concerns an event comes with its delivery; the rest is for those

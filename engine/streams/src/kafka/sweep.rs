@@ -32,7 +32,7 @@ use caed_core::position::{Partition, Position};
 use caed_core::snapshot::Snapshot;
 use caed_core::time::UnixMillis;
 
-use super::identity::{self, LogIdentity, READER_VERSION};
+use super::identity::{LogIdentity, READER_VERSION};
 use super::limits;
 use crate::decode::native;
 
@@ -95,9 +95,7 @@ impl Sweep {
             self.marks -= 1;
         }
         let Some(payload) = seen.payload else { return };
-        if seen.key == Some(identity::KEY)
-            && let Ok(identity) = LogIdentity::decode(payload)
-        {
+        if let Some(identity) = LogIdentity::of_record(seen.key, payload) {
             swept.identity = Some(identity);
             return;
         }

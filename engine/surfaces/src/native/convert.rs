@@ -132,12 +132,12 @@ pub(super) fn partitions_of(
     now: Duration,
     topics: &Topics,
 ) -> Vec<v1::PartitionState> {
-    let state = |PartitionView { partition, end, as_of }: PartitionView| v1::PartitionState {
-        log: topics.name(partition.topic).to_owned(),
-        partition: partition.number,
-        end: end.0,
-        lag: end.0.saturating_sub(moment.frontier().next_offset(partition).0),
-        age_ms: as_of.map(|as_of| millis(now.saturating_sub(as_of))),
+    let state = |view: PartitionView| v1::PartitionState {
+        log: topics.name(view.partition.topic).to_owned(),
+        partition: view.partition.number,
+        end: view.end.0,
+        lag: view.lag(moment.frontier()),
+        age_ms: view.age(now).map(millis),
     };
     log.partitions().into_iter().map(state).collect()
 }

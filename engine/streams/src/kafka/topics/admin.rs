@@ -22,7 +22,7 @@ use super::survey::{
     IdentityFound, Look, PartitionSurvey, Survey, TopicState, TopicSurvey, TopicUse, Watermarks,
 };
 use super::{ANSWER_WAIT, CONNECT_WAIT, IDENTITY_LOOK_RECORDS, NEEDED, OTHER_CREATOR_WAIT};
-use crate::kafka::fault::{Fault, Mend};
+use crate::kafka::fault::{Fault, Mend, words};
 use crate::kafka::identity::{self, LogIdentity, READER_VERSION};
 use crate::kafka::settings::KafkaSettings;
 
@@ -206,7 +206,7 @@ impl TopicAdmin {
     async fn settings_of(&self, topic: &str) -> Result<BTreeMap<String, String>, String> {
         let which = [ResourceSpecifier::Topic(topic)];
         let answer = self.admin.describe_configs(&which, &options()).await;
-        let mut resources = answer.map_err(|error| why(&error))?;
+        let mut resources = answer.map_err(|error| words(&error))?;
         let resource = resources.pop().ok_or_else(|| "an empty answer".to_owned())?;
         let resource = resource.map_err(|code| code.to_string())?;
         let entries = resource.entries.into_iter();
@@ -239,7 +239,7 @@ impl TopicAdmin {
             topic = topic.set("min.insync.replicas", &in_sync);
         }
         let made = self.admin.create_topics([&topic], &options()).await;
-        let made = made.map_err(|error| refused(why(&error)))?.pop();
+        let made = made.map_err(|error| refused(words(&error)))?.pop();
         match made {
             Some(Ok(_)) => Ok(true),
             Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(false),
@@ -334,10 +334,6 @@ fn options() -> AdminOptions {
         .operation_timeout(Some(ANSWER_WAIT))
 }
 
-fn why(error: &KafkaError) -> String {
-    error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string())
-}
-
 async fn write(
     producer: &FutureProducer,
     topic: &str,
@@ -351,7 +347,7 @@ async fn write(
         Err((error, _)) => Err(TopicError::Unwritten {
             topic: topic.to_owned(),
             partition: identity.partition,
-            why: why(&error),
+            why: words(&error),
         }),
     }
 }
@@ -381,7 +377,7 @@ fn first_answer(reader: &BaseConsumer<Told>, told: &Told) -> Result<(), TopicErr
             return Err(TopicError::Refusing(fault.clone()));
         }
         if started.elapsed() >= CONNECT_WAIT {
-            let fault = fault.unwrap_or_else(|| Fault::Unreachable(why(&error)));
+            let fault = fault.unwrap_or_else(|| Fault::Unreachable(words(&error)));
             return Err(TopicError::Refusing(fault));
         }
     }
@@ -395,7 +391,7 @@ fn state_of(
 ) -> Result<TopicState, TopicError> {
     let unanswered = |error: &KafkaError| TopicError::NoAnswer {
         what: format!("how topic `{topic}` is"),
-        why: why(error),
+        why: words(error),
     };
     let metadata =
         reader.fetch_metadata(Some(topic), ANSWER_WAIT).map_err(|error| unanswered(&error))?;
