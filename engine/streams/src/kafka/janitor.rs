@@ -256,11 +256,25 @@ impl Tools {
                 let tombstone = BaseRecord::<[u8], [u8]>::to(topic).partition(number).key(key);
                 producer.send(tombstone).map_err(|(error, _)| failed(error))?;
             }
-            producer.flush(limits::TOMBSTONE_TIME_MAX).map_err(failed)?;
+            self.flush(&producer)?;
             if let Some(error) = producer.context().take_failure() {
                 return Err(Halt::Failed(format!("a tombstone was not written: {error}")));
             }
             pause(group.len());
+        }
+        Ok(())
+    }
+
+    /// Waits until everything is written, but not beyond the end of the process.
+    fn flush(&self, producer: &BaseProducer<Deliveries>) -> Result<(), Halt> {
+        let begun = self.clock.monotonic();
+        while let Err(error) = producer.flush(limits::IDLE_TIME) {
+            if self.is_over() {
+                return Err(Halt::Over);
+            }
+            if self.clock.monotonic().saturating_sub(begun) >= limits::TOMBSTONE_TIME_MAX {
+                return Err(failed(error));
+            }
         }
         Ok(())
     }
