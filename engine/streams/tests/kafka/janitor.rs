@@ -274,5 +274,5 @@ fn a_replica_that_knows_more_than_its_log_leaves_cleaning_to_another() {
     drop(other);
     let took = begun.elapsed();
     broker.thaw();
-    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert!(took < Duration::from_secs(8), "less than a process has for its end: {took:?}");
 }
