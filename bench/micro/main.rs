@@ -10,6 +10,7 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
+use caed_bench::ranges::Lookups;
 use caed_bench::scenario::{Scenario, Task, Tokens, Users};
 use caed_bench::table::{Table, median};
 use caed_bench::world::World;
@@ -31,6 +32,8 @@ const BATCH: u64 = 100;
 /// How much is done.
 struct Amount {
     users: [Users; 3],
+    /// Ranges of locations.
+    ranges: [u64; 4],
     rounds: usize,
     /// Decisions of a round.
     decisions: u64,
@@ -44,6 +47,7 @@ struct Amount {
 impl Amount {
     const FULL: Self = Self {
         users: [Users(10_000), Users(1_000_000), Users(10_000_000)],
+        ranges: [10, 1_000, 100_000, 1_000_000],
         rounds: 7,
         decisions: 200_000,
         events: 4096 * 64,
@@ -52,6 +56,7 @@ impl Amount {
 
     const SMALL: Self = Self {
         users: [Users(1_000), Users(3_000), Users(10_000)],
+        ranges: [10, 100, 1_000, 10_000],
         rounds: 1,
         decisions: 1_000,
         events: 5_000,
@@ -79,6 +84,7 @@ fn main() -> io::Result<()> {
     let mut table = Table::default();
     memory(&mut table, &worlds);
     compare(&mut table, &mut worlds, &amount);
+    look_up(&mut table, &amount);
     if is_test {
         return Ok(());
     }
@@ -134,6 +140,24 @@ fn compare(table: &mut Table, worlds: &mut [World], amount: &Amount) {
                 table.row(name, nanos / 10e6 * 100.0, "% of core");
             }
         }
+    }
+}
+
+/// Looking addresses up, in turns, and what the indexes take.
+fn look_up(table: &mut Table, amount: &Amount) {
+    let mut indexes: Vec<Lookups> = amount.ranges.into_iter().map(Lookups::new).collect();
+    let mut nanos = vec![Vec::new(); indexes.len()];
+    for _ in 0..amount.rounds {
+        for (index, nanos) in indexes.iter_mut().zip(&mut nanos) {
+            let spent = index.run(amount.decisions);
+            nanos.push(spent.as_secs_f64() * 1e9 / precise(amount.decisions));
+        }
+    }
+    let names = indexes.iter().map(Lookups::name);
+    table.family("ns", names.zip(nanos.into_iter().map(median)));
+    for index in &indexes {
+        let bytes = u64::try_from(index.heap_bytes()).unwrap_or(u64::MAX);
+        table.row(format!("{} memory", index.name()), precise(bytes) / 1024.0, "KiB");
     }
 }
 

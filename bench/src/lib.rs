@@ -12,6 +12,7 @@
 //! worth nothing.
 
 pub mod question;
+pub mod ranges;
 pub mod scenario;
 pub mod subject;
 pub mod table;

@@ -42,7 +42,7 @@ pub mod decision;
 pub mod digest;
 pub mod event;
 pub mod ids;
-mod index;
+pub mod index;
 pub mod ingest;
 pub mod limits;
 pub mod log_view;

@@ -1,12 +1,14 @@
-//! The data structures below the state: the only folder that names hashers.
+//! The data structures below the state: the only folder that names hashers and bitmaps.
 //!
 //! - [`flat`]: one small open-addressing table of plain rows, copied as memory;
 //! - [`table`]: ten million of such rows as a copy-on-write tree whose publication costs what
 //!   changed;
-//! - [`names`]: tenants, issuers and sources as small numbers.
+//! - [`names`]: tenants, issuers and sources as small numbers;
+//! - [`ranges`]: addresses, and the locations that cover them.
 
 pub(crate) mod flat;
 pub(crate) mod names;
+pub mod ranges;
 pub(crate) mod table;
 
 /// A row of a table: plain data, found by a key that is part of it.
