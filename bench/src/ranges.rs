@@ -86,7 +86,7 @@ impl Lookups {
     fn question(&self, place: u64) -> (u32, IpAddr, bool) {
         let drawn = mixed(SEED ^ place);
         let number = drawn / 2 % self.ranges;
-        let inside = drawn % 2 == 0;
+        let inside = drawn.is_multiple_of(2);
         let range = u32::from(range(number, self.ranges)) + u32::from(!inside);
         let location = u32::try_from(number % LOCATIONS).unwrap_or(0);
         (location, Ipv4Addr::from(range).into(), inside)

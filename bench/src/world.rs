@@ -17,8 +17,8 @@ use caed_core::event::{AccountState, DeviceState, Event, Fact, Finer, Revocation
 use caed_core::ids::Name;
 use caed_core::position::{Offset, Partition, Position, Topic};
 use caed_core::publish::{Publisher, SnapshotReader, cell};
-use caed_core::request::{AccessRequest, Claims, Token};
-use caed_core::rules::{Issuer, IssuerTenants, Issuers, Profile, Rules};
+use caed_core::request::{AccessRequest, Claims, Seen, Token};
+use caed_core::rules::{Issuer, IssuerTenants, Issuers, Judged, Profile, Rules};
 use caed_core::snapshot::Counts;
 use caed_core::time::UnixMillis;
 
@@ -166,7 +166,7 @@ impl World {
                 .iter()
                 .map(|question| {
                     let token = Token::parse(&question.claims());
-                    (AccessRequest { token, profile }, question)
+                    (AccessRequest { token, profile, seen: Seen::Unknown }, question)
                 })
                 .collect();
             let start = Instant::now();
@@ -216,7 +216,8 @@ impl World {
             issued_at: Some(OLD_S),
             ..Claims::default()
         };
-        let request = AccessRequest { token: Token::parse(&claims), profile: &self.profile };
+        let token = Token::parse(&claims);
+        let request = AccessRequest { token, profile: &self.profile, seen: Seen::Unknown };
         let decision = decide(&self.reader.load(), &request, NOW);
         let since = decision.findings.iter().filter_map(|finding| finding.since).max();
         assert!(since >= Some(event.occurred), "{event:?}: {decision:?}");
@@ -265,6 +266,7 @@ fn rules() -> Rules {
         tenants: IssuerTenants::InName,
         issue_time_skew: Duration::from_mins(5),
         authorization_uri: None,
+        judged: Judged::default(),
     };
     Rules { issuers: Issuers::new([issuer]).expect("a valid issuer"), ..Rules::default() }
 }

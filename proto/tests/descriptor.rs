@@ -230,6 +230,46 @@ fn examples() -> Vec<(&'static str, Value)> {
                 "retiredMs": "1760000000000",
             }),
         ),
+        (
+            "policyChanged",
+            json!({
+                "policy": "p-1",
+                "state": "POLICY_STATE_ENABLED",
+                "users": {"includeUsers": ["All"], "excludeGroups": ["g-1"]},
+                "applications": {"include": ["All"]},
+                "locations": {"include": ["All"], "exclude": ["AllTrusted"]},
+                "grantControls": ["block"],
+                "signInFrequencyS": "14400",
+                "cae": "CAE_CONTROL_STRICT",
+            }),
+        ),
+        ("policyDeleted", json!({"policy": "p-1"})),
+        (
+            "locationChanged",
+            json!({
+                "location": "l-1",
+                "trusted": true,
+                "ranges": {"cidrs": ["198.51.100.0/24"]},
+                "part": {"version": "v-1", "index": 1, "count": 2},
+            }),
+        ),
+        ("locationDeleted", json!({"location": "l-1"})),
+        ("mfaTrustedRangesChanged", json!({"cidrs": ["203.0.113.0/24"]})),
+        ("mfaTrustedRangesDeleted", json!({})),
+        (
+            "tenantSettings",
+            json!({
+                "cae": "CAE_MODE_REPORT_ONLY",
+                "only": {"groups": ["g-1"]},
+                "except": {"users": ["u-1"]},
+                "strictLocation": true,
+                "incapableClients": "INCAPABLE_CLIENTS_LIFETIME",
+            }),
+        ),
+        ("tenantSettingsDeleted", json!({})),
+        ("groupRead", json!({"group": "g-1", "members": ["u-1", "u-2"]})),
+        ("memberAdded", json!({"group": "g-1", "user": "u-1"})),
+        ("memberRemoved", json!({"group": "g-1", "user": "u-1"})),
     ]
 }
 

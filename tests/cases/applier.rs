@@ -96,7 +96,14 @@ struct Stage {
 
 impl Stage {
     fn start() -> Self {
-        let issuer = Issuer { name: ISSUER, tenants: Speaks::ForAll, issue_time_skew: 0 };
+        let issuer = Issuer {
+            name: ISSUER,
+            tenants: Speaks::ForAll,
+            issue_time_skew: 0,
+            marks: false,
+            one_hour: Vec::new(),
+            exceptions: None,
+        };
         let world = World {
             now: NOW,
             horizon: 108_000,
@@ -105,6 +112,7 @@ impl Stage {
             served: None,
             caught_up: false,
             anchors: Vec::new(),
+            told: Vec::new(),
         };
         let mut builder = Builder::new(Arc::new(border::rules(&world)), 7);
         let (publisher, reader) = publish::cell(builder.freeze());

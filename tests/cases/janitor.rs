@@ -537,6 +537,7 @@ fn swept(
         served: None,
         caught_up: true,
         anchors: Vec::new(),
+        told: Vec::new(),
     };
     let mut builder = Builder::new(Arc::new(border::rules(&world)), 7);
     builder.begin(partition(0), INCARNATION);

@@ -119,7 +119,14 @@ const TIME_MAX: Duration = Duration::from_secs(30);
 /// snapshot sees both at the same instant, and exactly the one that the frontier promises.
 #[test]
 fn a_reader_never_sees_half_a_batch() {
-    let issuer = Issuer { name: ISSUER, tenants: Speaks::ForAll, issue_time_skew: 0 };
+    let issuer = Issuer {
+        name: ISSUER,
+        tenants: Speaks::ForAll,
+        issue_time_skew: 0,
+        marks: false,
+        one_hour: Vec::new(),
+        exceptions: None,
+    };
     let world = World {
         now: NOW,
         horizon: 108_000,
@@ -128,6 +135,7 @@ fn a_reader_never_sees_half_a_batch() {
         served: None,
         caught_up: true,
         anchors: Vec::new(),
+        told: Vec::new(),
     };
     let mut builder = Builder::new(Arc::new(border::rules(&world)), 7);
     builder.caught_up();

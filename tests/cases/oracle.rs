@@ -11,13 +11,14 @@ use std::fmt::Write as _;
 use std::thread;
 
 use caed_core::builder::Builder;
+use caed_core::decision::Notes;
 use caed_tests::oracle::{self, Expected};
 use caed_tests::plan::{self, FIVE_MINUTES, Played, Step};
 use caed_tests::random::Random;
 use caed_tests::world::{Request, World};
 use caed_tests::{border, generate};
 
-const STATES: u64 = 20_000;
+const STATES: u64 = 26_000;
 const REQUESTS: usize = 100;
 const THREADS: u64 = 2;
 /// How often each verdict, reason and scope must occur, and how many rows must be forgotten.
@@ -25,7 +26,7 @@ const OFTEN: u64 = 1000;
 const REGRESSIONS: &str = include_str!("regressions/oracle.txt");
 
 /// Everything that must occur, as the tally writes it.
-const MUST_OCCUR: [&str; 25] = [
+const MUST_OCCUR: [&str; 46] = [
     "verdict Allow",
     "verdict Challenge",
     "verdict Deny",
@@ -41,6 +42,27 @@ const MUST_OCCUR: [&str; 25] = [
     "primary Risk",
     "primary Device",
     "primary NotReady",
+    "primary Policy",
+    "primary Location",
+    "primary ConditionsChanged",
+    "primary SignInFrequency",
+    "primary Outdated",
+    "primary Lifetime",
+    "row Anywhere",
+    "row Strict",
+    "row SameAddress",
+    "row AddressUnknown",
+    "row JustIssued",
+    "row Otherwise",
+    "note ip_variation",
+    "note location_not_evaluated",
+    "note sign_in_time_missing",
+    "report Allow",
+    "report Challenge",
+    "report Deny",
+    "asked for an address",
+    "asked for a sign-in",
+    "refused for a challenge",
     "scope Tenant",
     "scope User",
     "scope Session",
@@ -163,6 +185,24 @@ impl Tally {
             self.add(&format!("primary {primary:?}"), 1);
         }
         self.add(&format!("findings {}", expected.findings.len()), 1);
+        for row in expected.findings.iter().filter_map(|finding| finding.row) {
+            self.add(&format!("row {row:?}"), 1);
+        }
+        let Notes { ip_variation, location_not_evaluated, sign_in_time_missing } = expected.notes;
+        let asked = expected.challenge;
+        for (holds, name) in [
+            (ip_variation, "note ip_variation"),
+            (location_not_evaluated, "note location_not_evaluated"),
+            (sign_in_time_missing, "note sign_in_time_missing"),
+            (asked.is_some_and(|asked| asked.address.is_some()), "asked for an address"),
+            (asked.is_some_and(|asked| asked.max_age.is_some()), "asked for a sign-in"),
+            (expected.http_status == 401 && asked.is_none(), "refused for a challenge"),
+        ] {
+            self.add(name, u64::from(holds));
+        }
+        if let Some((verdict, ..)) = &expected.report {
+            self.add(&format!("report {verdict:?}"), 1);
+        }
         for scope in expected.findings.iter().filter_map(|finding| finding.scope) {
             self.add(&format!("scope {scope:?}"), 1);
         }

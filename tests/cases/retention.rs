@@ -102,9 +102,12 @@ fn dropping_what_is_outlived_changes_nothing() {
 
 /// Whether a record offers something that never expires.
 fn lasts(step: &Step) -> bool {
-    use caed_tests::world::What::{Account, Compliance, Device, Source};
+    use caed_tests::world::What::{Account, Compliance, Device, Member, Source, Told};
     let Step::Apply(Record { event, .. }, _) = step else { return false };
-    matches!(event.what, Account(..) | Device(..) | Compliance(..) | Source(..))
+    matches!(
+        event.what,
+        Account(..) | Device(..) | Compliance(..) | Source(..) | Told(..) | Member(..)
+    )
 }
 
 /// Asks both for the same.
@@ -137,8 +140,14 @@ fn left(occurred: Millis, appended: Millis, newest: Millis, clock: Millis) -> us
 
 /// The state after one event, one record that nobody understood, and a round of forgetting.
 fn forgotten(what: What, [occurred, appended, newest, clock]: [Millis; 4]) -> Snapshot {
-    let issuer =
-        Issuer { name: "https://any.example", tenants: Speaks::ForAll, issue_time_skew: 0 };
+    let issuer = Issuer {
+        name: "https://any.example",
+        tenants: Speaks::ForAll,
+        issue_time_skew: 0,
+        marks: false,
+        one_hour: Vec::new(),
+        exceptions: None,
+    };
     let world = World {
         now: clock,
         horizon: HORIZON / 1000,
@@ -147,6 +156,7 @@ fn forgotten(what: What, [occurred, appended, newest, clock]: [Millis; 4]) -> Sn
         served: None,
         caught_up: true,
         anchors: Vec::new(),
+        told: Vec::new(),
     };
     let event = Event {
         tenant: "contoso",

@@ -13,11 +13,11 @@ use std::path::{Path, PathBuf};
 use caed_tests::scenario::{self, Scenario};
 
 /// The rules that no single decision can show: they speak of sets of events, of time, or of logs.
-const PROVEN_BY_TESTS: [&str; 11] =
-    ["E1", "E16", "E17", "F1", "F2", "L1", "L2", "L3", "L4", "L5", "T5"];
+const PROVEN_BY_TESTS: [&str; 12] =
+    ["E1", "E16", "E17", "F1", "F2", "L1", "L2", "L3", "L4", "L5", "P10", "T5"];
 
 /// Parts of rules that need scenarios of their own.
-const PARTS: [(&str, &[&str]); 8] = [
+const PARTS: [(&str, &[&str]); 9] = [
     ("E2", &["disabled", "deleted"]),
     (
         "E4",
@@ -49,8 +49,36 @@ const PARTS: [(&str, &[&str]); 8] = [
     ("D1", &["malformed", "issue_time_missing", "beyond_horizon", "expired", "not_yet_valid"]),
     ("D2", &["unknown_issuer", "tenant_not_served"]),
     (
+        "D5",
+        &[
+            "anywhere",
+            "strict",
+            "same address",
+            "address unknown",
+            "judged by mark",
+            "judged by an hour",
+            "just issued",
+            "otherwise",
+        ],
+    ),
+    (
         "D9",
         &[
+            "policy, not capable",
+            "location, capable",
+            "location, not capable",
+            "conditions changed, capable",
+            "conditions changed, refused",
+            "conditions changed, not capable",
+            "sign-in frequency, capable",
+            "sign-in frequency, refused",
+            "sign-in frequency, not capable",
+            "outdated, capable",
+            "outdated, refused",
+            "outdated, not capable",
+            "lifetime, capable",
+            "lifetime, refused",
+            "lifetime, not capable",
             "revoked, capable",
             "revoked, capable, ahead",
             "revoked, not capable",

@@ -6,8 +6,10 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test stops where it fails")]
 
+use std::alloc::System;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,19 +17,23 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use caed_core::builder::Builder;
 use caed_core::decide::decide;
-use caed_core::decision::{Answer, CODE_REVOKED, Decision, Refusal, Verdict};
+use caed_core::decision::{
+    Answer, CODE_LOCATION, CODE_OUTDATED, CODE_REVOKED, Decision, Refusal, Report, Verdict,
+};
 use caed_core::event::RiskLevel;
 use caed_core::ids::{Name, ObjectKey};
+use caed_core::index::ranges::RangeSet;
 use caed_core::ingest::Ingest;
 use caed_core::limits;
 use caed_core::log_view::{Letters, LogView, PartitionView};
+use caed_core::policy::Incapable;
 use caed_core::position::{Offset, Partition, Position, Topics};
 use caed_core::publish;
-use caed_core::request::{AccessRequest, Claims, Token, announces_cp1};
-use caed_core::rules::{Issuer, IssuerTenants, Issuers, Profile, Rules};
+use caed_core::request::{AccessRequest, Claims, Seen, Token, announces_cp1};
+use caed_core::rules::{Issuer, IssuerTenants, Issuers, Judged, LocationClass, Profile, Rules};
 use caed_core::sink::{Accepted, AppendError, BoxFuture, EventSink};
 use caed_core::snapshot::Snapshot;
-use caed_core::time::{Clock, UnixMillis};
+use caed_core::time::{Clock, UnixMillis, UnixSeconds};
 use caed_proto::v1;
 use caed_proto::v1::access_evaluation_client::AccessEvaluationClient;
 use caed_streams::decode::native;
@@ -35,10 +41,15 @@ use caed_surfaces::native::{Parts, routes};
 use caed_surfaces::pdp::Pdp;
 use caed_tests::scenario::{self, Scenario, Tenants};
 use serde_json::json;
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
+
+/// Counts allocations: a decision that allows makes none.
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// Fewer would mean that files were not found.
 const SCENARIOS_MIN: usize = 90;
@@ -50,6 +61,12 @@ struct Told {
     reason: Option<String>,
     scope: Option<String>,
     nbf: Option<i64>,
+    address: Option<String>,
+    max_age_s: Option<u64>,
+    row: Option<String>,
+    policy: Option<String>,
+    notes: BTreeSet<String>,
+    report: Option<(String, String)>,
     retry_after_s: Option<u32>,
     findings: BTreeMap<String, String>,
     /// `None` where the scenario does not mind.
@@ -138,10 +155,16 @@ async fn problems(scenario: &Scenario) -> Vec<String> {
     }
     let (claims, profile) = (scenario.token.claims(), Arc::new(profile(scenario)));
     let asked = builder.freeze();
-    let decision = ask(&asked, &claims, &profile, now(scenario));
+    let named = scenario.named_profile.as_deref();
+    let named = named.map(|name| Profile::shipped(name).expect("a shipped profile"));
+    let (decision, allocations) =
+        ask(&asked, &claims, named.as_ref().unwrap_or(&profile), seen(scenario), now(scenario));
+    if decision.verdict == Verdict::Allow && allocations > 0 {
+        problems.push(format!("  core: {allocations} allocations to allow"));
+    }
     check(scenario, "core", &of_decision(scenario, &decision), &mut problems);
 
-    let reply = ask_over_grpc(before, asked, &claims, profile, now(scenario)).await;
+    let reply = ask_over_grpc(before, asked, scenario, profile).await;
     check(scenario, "grpc", &of_reply(scenario, &reply), &mut problems);
     let known = reply.knowledge.as_ref().map(|knowledge| knowledge.generation);
     if known != Some(decision.generation) {
@@ -170,6 +193,12 @@ fn check(scenario: &Scenario, surface: &str, seen: &Told, problems: &mut Vec<Str
         reason: expect.reason.clone(),
         scope: expect.scope.clone(),
         nbf: expect.nbf.map(scenario::Time::seconds),
+        address: expect.address.clone(),
+        max_age_s: expect.max_age.map(scenario::Length::seconds),
+        row: expect.row.clone(),
+        policy: expect.policy.clone(),
+        notes: expect.notes.clone(),
+        report: expect.report.clone(),
         retry_after_s: expect.retry_after_s,
         findings: expect.findings(),
         since: expect.since.map(scenario::Time::millis),
@@ -214,9 +243,30 @@ fn ask(
     snapshot: &Snapshot,
     claims: &v1::TokenClaims,
     profile: &Profile,
+    seen: Seen,
     now: UnixMillis,
-) -> Decision {
-    let v1::TokenClaims { iss, tid, sub, iat, exp, nbf, sid, jti, azp, deviceid, xms_cc } = claims;
+) -> (Decision, usize) {
+    let v1::TokenClaims {
+        iss,
+        tid,
+        sub,
+        iat,
+        exp,
+        nbf,
+        sid,
+        jti,
+        azp,
+        deviceid,
+        xms_cc,
+        aud,
+        ipaddr,
+        acct,
+        auth_time,
+        idtyp,
+        groups,
+        wids,
+        judged,
+    } = claims;
     let token = Token::parse(&Claims {
         issuer: iss.as_deref(),
         tenant: tid.as_deref(),
@@ -229,21 +279,51 @@ fn ask(
         client: azp.as_deref(),
         device: deviceid.as_deref(),
         answers_challenges: xms_cc.iter().any(|value| announces_cp1(value)),
+        audiences: aud,
+        address: ipaddr.as_deref(),
+        account_kind: *acct,
+        authenticated: *auth_time,
+        identity_type: idtyp.as_deref(),
+        groups: groups.as_ref().map(|claim| claim.values.as_slice()),
+        roles: wids.as_ref().map(|claim| claim.values.as_slice()),
+        judged: judged.as_deref(),
     });
-    decide(snapshot, &AccessRequest { token, profile }, now)
+    let request = AccessRequest { token, profile, seen };
+    let region = Region::new(ALLOCATOR);
+    let decision = decide(snapshot, &request, now);
+    let allocations = region.change().allocations;
+    (decision, allocations)
+}
+
+/// Where the request comes from.
+fn seen(scenario: &Scenario) -> Seen {
+    match scenario.from.as_deref() {
+        None | Some("unknown") => Seen::Unknown,
+        Some("none by nature") => Seen::NoneByNature,
+        Some(address) => Seen::At(address.parse::<IpAddr>().expect("an address").to_canonical()),
+    }
+}
+
+fn client(scenario: &Scenario) -> Option<v1::ClientAddress> {
+    use v1::client_address::Is;
+    let is = match scenario.from.as_deref()? {
+        "none by nature" => Is::NoneByNature(true),
+        // `unknown` is no address, and so not known.
+        address => Is::Ip(address.to_owned()),
+    };
+    Some(v1::ClientAddress { is: Some(is) })
 }
 
 async fn ask_over_grpc(
     before: Snapshot,
     asked: Snapshot,
-    claims: &v1::TokenClaims,
+    scenario: &Scenario,
     profile: Arc<Profile>,
-    now: UnixMillis,
 ) -> v1::EvaluateReply {
     let (mut publisher, reader) = publish::cell(before);
     publisher.publish(asked);
     let (routes, _health) = routes(Parts {
-        pdp: Pdp::new(reader, Arc::new(Still(now)), profile, Duration::MAX),
+        pdp: Pdp::new(reader, Arc::new(Still(now(scenario))), profile, Duration::MAX),
         sink: Arc::new(Closed),
         ingest: Arc::new(Ingest::default()),
         log: Arc::new(NoLog),
@@ -261,8 +341,12 @@ async fn ask_over_grpc(
     });
     let client = AccessEvaluationClient::connect(format!("http://{address}")).await;
     let mut client = client.expect("a server that listens");
-    let token = Some(v1::evaluate_request::Token::Claims(claims.clone()));
-    let reply = client.evaluate(v1::EvaluateRequest { token }).await.expect("an answer");
+    let request = v1::EvaluateRequest {
+        profile: scenario.named_profile.clone().unwrap_or_default(),
+        client: self::client(scenario),
+        token: Some(v1::evaluate_request::Token::Claims(scenario.token.claims())),
+    };
+    let reply = client.evaluate(request).await.expect("an answer");
     drop(client);
     end.send(()).expect("a server that still listens");
     server.await.expect("no panic").expect("a clean end");
@@ -271,16 +355,18 @@ async fn ask_over_grpc(
 
 fn of_decision(scenario: &Scenario, decision: &Decision) -> Told {
     let own = |answer| match answer {
-        Answer::Challenge { .. } => "challenge",
+        Answer::Challenge { .. } | Answer::SignIn { .. } => "challenge",
         Answer::Deny(Refusal::InvalidToken) => "deny 401",
         Answer::Deny(Refusal::Forbidden) => "deny 403",
         Answer::Deny(Refusal::Unavailable { .. }) => "deny 503",
     };
-    let answer = match (decision.verdict, decision.http_status) {
+    let told = |verdict, status| match (verdict, status) {
         (Verdict::Allow, 200) => "allow".to_owned(),
         (Verdict::Challenge, 401) => "challenge".to_owned(),
         (verdict, status) => format!("{verdict:?} {status}").to_lowercase(),
     };
+    let answer = told(decision.verdict, decision.http_status);
+    let (asked, notes) = (decision.challenge, decision.notes);
     let primary = decision.findings.iter().find(|finding| Some(finding.reason) == decision.primary);
     let since = primary.and_then(|finding| finding.since);
     let since = since.map(|since| i64::try_from(since.as_millis()).expect("an instant"));
@@ -293,7 +379,34 @@ fn of_decision(scenario: &Scenario, decision: &Decision) -> Told {
             .find(|finding| words(&format!("{:?}", finding.reason)) == "revoked")
             .and_then(|finding| finding.scope)
             .map(|scope| words(&format!("{scope:?}"))),
-        nbf: decision.challenge.map(|challenge| challenge.not_before.as_seconds()),
+        nbf: asked.and_then(|asked| asked.not_before).map(UnixSeconds::as_seconds),
+        address: asked.and_then(|asked| asked.address).map(|address| address.to_string()),
+        max_age_s: asked.and_then(|asked| asked.max_age).map(|age| age.as_secs()),
+        row: decision
+            .findings
+            .iter()
+            .filter_map(|found| found.row)
+            .map(|row| words(&format!("{row:?}")))
+            .next(),
+        policy: primary
+            .and_then(|found| found.policy.as_ref())
+            .map(ToString::to_string)
+            .filter(|_| scenario.expect.policy.is_some()),
+        notes: [
+            (notes.ip_variation, "ip_variation"),
+            (notes.location_not_evaluated, "location_not_evaluated"),
+            (notes.sign_in_time_missing, "sign_in_time_missing"),
+        ]
+        .into_iter()
+        .filter(|(holds, _)| *holds)
+        .map(|(_, note)| note.to_owned())
+        .collect(),
+        report: decision.report.map(|report| {
+            let Report { verdict, primary, reasons, http_status } = report;
+            assert_eq!(primary.is_none(), reasons.iter().next().is_none());
+            let reason = primary.map(|reason| words(&format!("{reason:?}")));
+            (told(verdict, http_status), reason.unwrap_or_default())
+        }),
         retry_after_s: decision.retry_after_s,
         findings: decision
             .findings
@@ -318,13 +431,31 @@ fn of_reply(scenario: &Scenario, reply: &v1::EvaluateReply) -> Told {
         let name = scope.as_str_name().trim_start_matches("SCOPE_").to_lowercase();
         (scope != v1::Scope::Unspecified).then_some(name)
     };
+    let asked = reply.challenge.as_ref();
     let of_reason = |wanted| reply.findings.iter().find(move |found| found.reason() == wanted);
     let since = of_reason(reply.primary_reason()).map(|finding| finding.since_ms);
     Told {
         answer: answer(reply.verdict(), reply.http_status),
         reason: reason(reply.primary_reason()),
         scope: of_reason(v1::Reason::Revoked).and_then(|finding| scope(finding.scope())),
-        nbf: reply.challenge.as_ref().map(|challenge| challenge.nbf),
+        nbf: asked.map(|asked| asked.nbf).filter(|&nbf| nbf != 0),
+        address: asked.map(|asked| asked.address.clone()).filter(|text| !text.is_empty()),
+        max_age_s: asked.map(|asked| asked.max_age_s).filter(|&age| age != 0),
+        row: reply.findings.iter().map(v1::Finding::block_row).find_map(|row| {
+            let name = row.as_str_name().trim_start_matches("BLOCK_ROW_").to_lowercase();
+            (row != v1::BlockRow::Unspecified).then_some(name)
+        }),
+        policy: of_reason(reply.primary_reason())
+            .map(|found| found.policy.clone())
+            .filter(|policy| !policy.is_empty() && scenario.expect.policy.is_some()),
+        notes: reply
+            .notes()
+            .map(|note| note.as_str_name().trim_start_matches("DECISION_NOTE_").to_lowercase())
+            .collect(),
+        report: reply.report.as_ref().map(|report| {
+            let first = reason(report.primary_reason()).unwrap_or_default();
+            (answer(report.verdict(), report.http_status), first)
+        }),
         retry_after_s: (reply.retry_after_s != 0).then_some(reply.retry_after_s),
         findings: reply
             .findings
@@ -357,7 +488,7 @@ fn check_header(reply: &v1::EvaluateReply, claims: &v1::TokenClaims) -> Result<(
         names.push(name);
         require(values.insert(name, value).is_none(), "a parameter twice")?;
     }
-    let order = ["realm", "authorization_uri", "error", "error_description", "claims"];
+    let order = ["realm", "authorization_uri", "error", "error_description", "max_age", "claims"];
     let in_order: Vec<&str> = order.into_iter().filter(|name| values.contains_key(name)).collect();
     require(names == in_order, "unknown parameters, or another order")?;
     let realm = values.get("realm");
@@ -370,7 +501,11 @@ fn check_header(reply: &v1::EvaluateReply, claims: &v1::TokenClaims) -> Result<(
         require(values.get("error") == Some(&"invalid_token"), "not invalid_token")?;
         return require(!values.contains_key("claims"), "claims without a challenge");
     };
-    require(challenge.code == CODE_REVOKED, "another code")?;
+    let codes = [CODE_REVOKED, CODE_LOCATION, CODE_OUTDATED];
+    require(codes.contains(&challenge.code.as_str()), "another code")?;
+    let max_age = values.get("max_age").map(|age| age.parse::<u64>());
+    let asked_age = (challenge.max_age_s > 0).then_some(Ok(challenge.max_age_s));
+    require(max_age == asked_age, "another max_age")?;
     require(values.get("error") == Some(&"insufficient_claims"), "not insufficient_claims")?;
     let description = values.get("error_description").ok_or("no description")?;
     require(description.ends_with(&challenge.code), "a description without the code")?;
@@ -380,8 +515,18 @@ fn check_header(reply: &v1::EvaluateReply, claims: &v1::TokenClaims) -> Result<(
     require(decoded == challenge.claims.as_bytes(), "other claims than in the reply")?;
     let seen: serde_json::Value =
         serde_json::from_slice(&decoded).map_err(|error| error.to_string())?;
-    let nbf = challenge.nbf.to_string();
-    let wanted = json!({"access_token": {"nbf": {"essential": true, "value": nbf}}});
+    let mut members = serde_json::Map::new();
+    if challenge.nbf != 0 {
+        let nbf = challenge.nbf.to_string();
+        members.insert("nbf".to_owned(), json!({"essential": true, "value": nbf}));
+    }
+    if !challenge.address.is_empty() {
+        members.insert("xms_rp_ipaddr".to_owned(), json!({"value": challenge.address}));
+    }
+    if challenge.max_age_s > 0 {
+        members.insert("auth_time".to_owned(), json!({"essential": true}));
+    }
+    let wanted = json!({"access_token": members});
     require(seen == wanted, "claims that ask for something else")
 }
 
@@ -413,6 +558,9 @@ fn rules(scenario: &Scenario) -> Rules {
         tenants: None,
         issue_time_skew: None,
         authorization_uri: None,
+        judged_by_mark: false,
+        one_hour_means_judged: Vec::new(),
+        exception_ranges: None,
     };
     let issuers = issuers.clone().unwrap_or_else(|| vec![default]);
     let issuers = issuers.into_iter().map(|issuer| Issuer {
@@ -427,6 +575,13 @@ fn rules(scenario: &Scenario) -> Rules {
         },
         issue_time_skew: issuer.issue_time_skew.map(seconds).unwrap_or_default(),
         authorization_uri: issuer.authorization_uri,
+        judged: Judged {
+            by_mark: issuer.judged_by_mark,
+            one_hour_audiences: issuer.one_hour_means_judged.into_iter().collect(),
+            exception_ranges: issuer
+                .exception_ranges
+                .map(|texts| RangeSet::parse(texts.iter().map(String::as_str)).expect("ranges")),
+        },
     });
     Rules {
         horizon: horizon.map_or(limits::HORIZON_DEFAULT, seconds),
@@ -441,8 +596,25 @@ fn names<C: FromIterator<Name>>(names: &[String]) -> C {
 }
 
 fn profile(scenario: &Scenario) -> Profile {
-    let scenario::Profile { risk_threshold, device_compliance, incapable_clients } =
-        &scenario.profile;
+    let scenario::Profile {
+        risk_threshold,
+        device_compliance,
+        incapable_clients,
+        base,
+        applications,
+        revocation,
+        user_risk,
+        device,
+        location,
+        strict_location,
+        incapable,
+        outdated_grace,
+        lifetime_max,
+        lifetime_plain,
+    } = &scenario.profile;
+    let base = base.as_deref().map(|name| Profile::shipped(name).expect("a shipped profile"));
+    let base = base.unwrap_or_default();
+    let seconds = |length: scenario::Length| Duration::from_secs(length.seconds());
     let risk_threshold = match risk_threshold.as_deref() {
         Some("low") => RiskLevel::Low,
         Some("medium") => RiskLevel::Medium,
@@ -454,5 +626,27 @@ fn profile(scenario: &Scenario) -> Profile {
         risk_threshold,
         device_compliance: *device_compliance,
         incapable_clients: keys.collect(),
+        applications: applications.as_ref().map_or(base.applications, |ids| {
+            ids.iter().map(|id| ObjectKey::parse(id).expect("an id")).collect()
+        }),
+        revocation: revocation.unwrap_or(base.revocation),
+        user_risk: user_risk.unwrap_or(base.user_risk),
+        device: device.unwrap_or(base.device),
+        location: match location.as_deref() {
+            Some("supported") => LocationClass::Supported,
+            Some("when_strict") => LocationClass::WhenStrict,
+            Some("unsupported") => LocationClass::Unsupported,
+            Some(other) => panic!("`{other}` is no class of location"),
+            None => base.location,
+        },
+        strict: strict_location.unwrap_or(base.strict),
+        long_lifetime: lifetime_max.map_or(base.long_lifetime, seconds),
+        plain_lifetime: lifetime_plain.map_or(base.plain_lifetime, seconds),
+        outdated_grace: outdated_grace.map_or(base.outdated_grace, seconds),
+        incapable: match incapable.as_deref() {
+            Some("lifetime") => Incapable::Lifetime,
+            Some("enforce") | None => Incapable::Enforce,
+            Some(other) => panic!("`{other}` is nothing to do with incapable clients"),
+        },
     }
 }

@@ -461,7 +461,7 @@ impl Source for Simulation {
 
 fn play(seed: u64) -> Tally {
     let mut random = Random::new(seed);
-    let world = World { caught_up: false, ..generate::world(&mut random) };
+    let world = World { caught_up: false, told: Vec::new(), ..generate::world(&mut random) };
     let begun = u64::try_from(world.now).expect("after 1970");
     let clock = Arc::new(VirtualClock(AtomicU64::new(begun)));
     let mut builder = Builder::new(Arc::new(border::rules(&world)), random.bits());

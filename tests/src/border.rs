@@ -1,19 +1,27 @@
 //! From plain data into core's own types, and from core's answer back to what the oracle says.
 
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use caed_core::decide::decide;
-use caed_core::decision::{CODE_REVOKED, Decision};
+use caed_core::decision::{Decision, Report};
 use caed_core::event;
 use caed_core::ids::{Name, ObjectKey};
-use caed_core::request::{AccessRequest, Claims, Token};
-use caed_core::rules::{self, IssuerTenants, Issuers, Profile, Rules};
+use caed_core::index::ranges::RangeSet;
+use caed_core::policy::{
+    self, Applications, Body, Membership, Part, Persons, Place, PlaceList, Places, Selected, Users,
+    Version, Workloads,
+};
+use caed_core::request::{AccessRequest, Claims, Seen, Token};
+use caed_core::rules::{self, IssuerTenants, Issuers, Judged, Profile, Rules};
 use caed_core::snapshot::Snapshot;
 use caed_core::time::UnixMillis;
 
 use crate::oracle::{Expected, Finding};
 use crate::world::{
-    Declaration, Event, Finer, Issuer, Millis, Request, Seconds, Speaks, Text, What, World,
+    Declaration, Event, Finer, From, Issuer, Location, Millis, Policy, Request, Seconds, Settings,
+    Speaks, Text, Told, What, World,
 };
 
 /// An instant.
@@ -45,6 +53,16 @@ pub fn event(event: &Event) -> event::Event {
 
 /// Asks core.
 pub fn ask(snapshot: &Snapshot, request: &Request, now: Millis) -> Decision {
+    with(request, |request| decide(snapshot, request, millis(now)))
+}
+
+/// Hands a request over in core's own types.
+pub fn with<T>(request: &Request, then: impl FnOnce(&AccessRequest<'_>) -> T) -> T {
+    let (audiences, groups, roles) = (
+        owned(&request.audiences),
+        request.groups.as_deref().map(owned),
+        request.roles.as_deref().map(owned),
+    );
     let claims = Claims {
         issuer: request.issuer,
         tenant: request.tenant,
@@ -57,14 +75,38 @@ pub fn ask(snapshot: &Snapshot, request: &Request, now: Millis) -> Decision {
         client: request.client,
         device: request.device,
         answers_challenges: request.cp1,
+        audiences: &audiences,
+        address: request.address,
+        account_kind: request.guest.then_some(1),
+        authenticated: request.authenticated.map(claim),
+        identity_type: request.workload.then_some("app"),
+        groups: groups.as_deref(),
+        roles: roles.as_deref(),
+        judged: request.judged,
     };
     let profile = Profile {
         risk_threshold: request.risk_threshold,
         device_compliance: request.device_compliance,
         incapable_clients: request.incapable_clients.iter().copied().map(key).collect(),
+        applications: keys(&request.applications),
+        revocation: request.enforced[0],
+        user_risk: request.enforced[1],
+        device: request.enforced[2],
+        location: request.location,
+        strict: request.strict,
+        long_lifetime: seconds(request.lifetimes[0]),
+        plain_lifetime: seconds(request.lifetimes[1]),
+        outdated_grace: seconds(request.grace),
+        incapable: request.incapable,
     };
-    let request = AccessRequest { token: Token::parse(&claims), profile: &profile };
-    decide(snapshot, &request, millis(now))
+    let seen = match request.from {
+        From::At(address) => {
+            Seen::At(address.parse::<IpAddr>().expect("an address").to_canonical())
+        }
+        From::Unknown => Seen::Unknown,
+        From::Nowhere => Seen::NoneByNature,
+    };
+    then(&AccessRequest { token: Token::parse(&claims), profile: &profile, seen })
 }
 
 /// Core's answer, in the oracle's words.
@@ -76,19 +118,30 @@ pub fn answer(decision: &Decision) -> Expected {
         ref challenge,
         http_status,
         retry_after_s,
+        notes,
+        report,
         generation: _,
     } = *decision;
-    assert!(challenge.is_none_or(|challenge| challenge.code == CODE_REVOKED));
     Expected {
         verdict,
         primary,
         findings: findings
             .iter()
-            .map(|found| Finding { reason: found.reason, scope: found.scope, answer: found.answer })
+            .map(|found| Finding {
+                reason: found.reason,
+                scope: found.scope,
+                row: found.row,
+                answer: found.answer,
+            })
             .collect(),
         http_status,
         retry_after_s,
-        not_before: challenge.map(|challenge| challenge.not_before),
+        challenge: *challenge,
+        notes,
+        report: report.map(|report| {
+            let Report { verdict, primary, reasons, http_status } = report;
+            (verdict, primary, reasons.iter().collect(), http_status)
+        }),
     }
 }
 
@@ -105,6 +158,12 @@ fn fact(what: What) -> event::Fact {
         What::Compliance(device, compliance) => {
             event::Fact::Compliance { device: key(device), compliance }
         }
+        What::Told(told) => event::Fact::Version(Version { part: Part::WHOLE, body: body(told) }),
+        What::Member(group, user, added) => event::Fact::Member {
+            group: key(group),
+            user: key(user),
+            membership: if added { Membership::Added } else { Membership::Removed },
+        },
         What::Source(source, declaration) => {
             let Declaration { declared, emits_enabled, emits_device_clear, retired } = declaration;
             let retired = retired.map(millis);
@@ -119,6 +178,111 @@ fn fact(what: What) -> event::Fact {
             }
         }
     }
+}
+
+fn body(told: &Told) -> Body {
+    match told {
+        Told::Policy(id, policy) => {
+            Body::Policy(key(id), policy.as_ref().map(|told| Arc::new(policy_of(id, told))))
+        }
+        Told::Location(id, location) => {
+            let location = location.as_ref().map(|Location { trusted, ranges: told }| {
+                let place = told
+                    .as_ref()
+                    .map_or(Place::Unknowable, |told| Place::Ranges(Arc::new(ranges(told))));
+                policy::Location { trusted: *trusted, place }
+            });
+            Body::Location(key(id), location)
+        }
+        Told::MfaTrusted(told) => {
+            Body::MfaTrusted(told.as_ref().map(|told| Arc::new(ranges(told))))
+        }
+        Told::Settings(settings) => Body::Settings(settings.as_ref().map(|settings| {
+            let Settings { mode, only, except, strict, incapable } = settings;
+            let selected = |[users, groups]: &[Vec<Text>; 2]| Selected {
+                users: keys(users),
+                groups: keys(groups),
+            };
+            Arc::new(policy::Settings {
+                mode: *mode,
+                only: only.as_ref().map(selected),
+                except: selected(except),
+                strict: *strict,
+                incapable: *incapable,
+            })
+        })),
+        Told::Group(id, members) => Body::Group(key(id), Arc::new(keys(members))),
+    }
+}
+
+fn policy_of(id: Text, told: &Policy) -> policy::Policy {
+    let Policy {
+        mode,
+        include,
+        exclude,
+        workloads: [workloads, not_workloads],
+        applications: [applications, not_applications],
+        user_action,
+        places,
+        narrowed,
+        grant,
+        frequency,
+        evaluation,
+    } = told;
+    let persons = |[users, groups, roles]: &[Vec<Text>; 3]| Persons {
+        all: users.contains(&"All"),
+        guests: users.contains(&"Guests"),
+        users: but(users, &["All", "Guests"]),
+        groups: keys(groups),
+        roles: keys(roles),
+    };
+    let list = |places: &Vec<Text>| PlaceList {
+        all: places.contains(&"All"),
+        all_trusted: places.contains(&"AllTrusted"),
+        ids: but(places, &["All", "AllTrusted"]),
+    };
+    policy::Policy {
+        id: name(id),
+        mode: *mode,
+        users: Users { include: persons(include), exclude: persons(exclude) },
+        workloads: Workloads {
+            all: workloads.contains(&"Workloads"),
+            include: but(workloads, &["Workloads"]),
+            exclude: keys(not_workloads),
+        },
+        applications: Applications {
+            all: applications.contains(&"All"),
+            include: but(applications, &["All"]),
+            exclude_all: not_applications.contains(&"All"),
+            exclude: but(not_applications, &["All"]),
+            user_action: *user_action,
+        },
+        locations: places
+            .as_ref()
+            .map(|[include, exclude]| Places { include: list(include), exclude: list(exclude) }),
+        narrowing: if *narrowed { vec!["platforms".to_owned()] } else { Vec::new() },
+        grant: *grant,
+        controls: Vec::new(),
+        all_controls: false,
+        frequency: *frequency,
+        evaluation: *evaluation,
+    }
+}
+
+fn but(names: &[Text], words: &[Text]) -> Vec<ObjectKey> {
+    names.iter().filter(|name| !words.contains(name)).copied().map(key).collect()
+}
+
+fn keys(ids: &[Text]) -> Vec<ObjectKey> {
+    ids.iter().copied().map(key).collect()
+}
+
+fn ranges(texts: &[Text]) -> RangeSet {
+    RangeSet::parse(texts.iter().copied()).expect("ranges")
+}
+
+fn owned(texts: &[Text]) -> Vec<String> {
+    texts.iter().map(|text| (*text).to_owned()).collect()
 }
 
 fn finer(finer: Finer) -> event::Finer {
@@ -144,6 +308,11 @@ fn issuer(issuer: &Issuer) -> rules::Issuer {
         },
         issue_time_skew: seconds(issuer.issue_time_skew),
         authorization_uri: None,
+        judged: Judged {
+            by_mark: issuer.marks,
+            one_hour_audiences: owned(&issuer.one_hour).into_iter().collect(),
+            exception_ranges: issuer.exceptions.as_deref().map(ranges),
+        },
     }
 }
 

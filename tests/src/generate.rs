@@ -9,12 +9,17 @@
 //! What is kept out on purpose: two configured issuers that fit one token and date it back
 //! differently. Which of them counts (D2) is a matter of configuration, tested with it.
 
+use std::time::Duration;
+
 use caed_core::event::{AccountState, Compliance, DeviceState, RevocationCause, RiskLevel};
+use caed_core::policy::{Evaluation, Frequency, Grant, Incapable, Mode, PolicyMode};
+use caed_core::rules::LocationClass;
 
 use crate::plan::FIVE_MINUTES;
 use crate::random::Random;
 use crate::world::{
-    Declaration, Event, Finer, Issuer, Millis, Record, Request, Seconds, Speaks, Text, What, World,
+    Declaration, Event, Finer, From, Issuer, Location, Millis, Policy, Record, Request, Seconds,
+    Settings, Speaks, Text, Told, What, World,
 };
 
 /// The two tenants of every world; each line is one name in its spellings.
@@ -63,6 +68,35 @@ const IN_NAME: [&[Text]; 2] = [
     ],
     &["https://login.example/contoso/v2.0"],
 ];
+/// Groups; the last one is a role.
+const GROUPS: [&[Text]; 3] = [
+    &["9a9a9a9a-0000-4000-8000-00000000aaaa", "9A9A9A9A-0000-4000-8000-00000000AAAA"],
+    &["staff"],
+    &["62e90394-69f5-4237-9190-012177145e10", "62E90394-69F5-4237-9190-012177145E10"],
+];
+/// Two resources, and a group of applications.
+const APPLICATIONS: [Text; 3] =
+    ["a0000000-0000-4000-8000-000000000001", "a0000000-0000-4000-8000-000000000002", "Office365"];
+/// Of the last one nothing is ever told.
+const LOCATIONS: [Text; 3] = ["hq", "10c00000-0000-4000-8000-0000000000aa", "nowhere"];
+const ADDRESSES: [Text; 6] = [
+    "198.51.100.7",
+    "::ffff:198.51.100.7",
+    "198.51.100.200",
+    "203.0.113.9",
+    "2001:db8::7",
+    "2001:db8:1::7",
+];
+const RANGES: [Text; 6] = [
+    "198.51.100.77/24",
+    "198.51.100.7/32",
+    "198.51.0.0/16",
+    "203.0.113.8/31",
+    "2001:db8::/47",
+    "2001:db8::/32",
+];
+/// A sign-in frequency, in seconds.
+const FREQUENCY: Seconds = 3600;
 const HOUR: Millis = 3_600_000;
 const X: [u8; 513] = [b'x'; 513];
 /// One byte too long.
@@ -83,19 +117,42 @@ pub fn world(random: &mut Random) -> World {
     let old = random.chance(35);
     let anchors = (0..random.within(2, 5)).map(|_| draw_anchor(random, now, horizon * 1000, old));
     let anchors = anchors.collect();
-    World { now, horizon, skew, issuers, served, caught_up, anchors }
+    let told = if random.chance(72) { told(random) } else { Vec::new() };
+    World { now, horizon, skew, issuers, served, caught_up, anchors, told }
 }
 
 /// Draws who may issue tokens.
 fn issuers(random: &mut Random) -> Vec<Issuer> {
     let skews = [0, 0, 0, 1, 5, 300];
     let in_name_skew = random.pick(&skews);
-    let mut issuer = |name, tenants| Issuer { name, tenants, issue_time_skew: random.pick(&skews) };
+    let judged = Issuer {
+        name: "",
+        tenants: Speaks::ForAll,
+        issue_time_skew: 0,
+        marks: random.chance(70),
+        one_hour: if random.chance(50) {
+            vec![random.pick(&APPLICATIONS[..2])]
+        } else {
+            Vec::new()
+        },
+        exceptions: random.chance(15).then(|| vec![random.pick(&RANGES)]),
+    };
+    let mut issuer = |name, tenants| Issuer {
+        name,
+        tenants,
+        issue_time_skew: random.pick(&skews),
+        ..judged.clone()
+    };
     let mut issuers = vec![
         issuer(NAMED_ISSUER, Speaks::ForAll),
         issuer(ANY_ISSUER, Speaks::ForAll),
         issuer(GUID_ISSUER[0], Speaks::ForAll),
-        Issuer { name: TEMPLATE, tenants: Speaks::InName, issue_time_skew: in_name_skew },
+        Issuer {
+            name: TEMPLATE,
+            tenants: Speaks::InName,
+            issue_time_skew: in_name_skew,
+            ..judged.clone()
+        },
     ];
     issuers[0].tenants = Speaks::For(vec![random.pick(TENANTS[0])]);
     issuers[2].name = random.pick(&GUID_ISSUER);
@@ -110,7 +167,7 @@ fn issuers(random: &mut Random) -> Vec<Issuer> {
             _ => Speaks::For(vec![any_of(&TENANTS, random)]),
         };
         let name = any_of(&IN_NAME, random);
-        issuers.push(Issuer { name, tenants, issue_time_skew: in_name_skew });
+        issuers.push(Issuer { name, tenants, issue_time_skew: in_name_skew, ..judged });
         random.shuffle(&mut issuers);
     }
     issuers
@@ -141,7 +198,11 @@ fn draw_anchor(random: &mut Random, now: Millis, horizon: Millis, old: bool) -> 
 
 /// Draws up to 40 records, none appended after `latest`.
 pub fn records(world: &World, latest: Millis, random: &mut Random) -> Vec<Record> {
-    let most = random.pick(&[2, 4, 8, 20, 40]);
+    let most = if world.told.is_empty() {
+        random.pick(&[2, 4, 8, 20, 40])
+    } else {
+        random.pick(&[8, 20, 40, 40])
+    };
     (0..random.within(0, most)).map(|_| record(world, latest, random)).collect()
 }
 
@@ -184,6 +245,13 @@ pub fn record(world: &World, latest: Millis, random: &mut Random) -> Record {
 }
 
 fn what(world: &World, random: &mut Random) -> What {
+    if !world.told.is_empty() && random.chance(75) {
+        return if random.chance(20) {
+            What::Member(any_of(&GROUPS, random), user(random), random.chance(50))
+        } else {
+            What::Told(random.pick(&world.told))
+        };
+    }
     match random.below(32) {
         0..5 => What::Account(
             user(random),
@@ -242,9 +310,12 @@ fn finer(random: &mut Random) -> Finer {
 
 /// Draws a request. Events are given so that it asks about what happened.
 pub fn request(world: &World, events: &[Event], random: &mut Random) -> Request {
-    let tenant = usize::from(random.chance(25));
+    // Most requests of a world with policies are about them.
+    let focused = !world.told.is_empty() && random.chance(75);
+    let tenant = usize::from(!focused && random.chance(25));
     let named = if tenant == 0 { NAMED_ISSUER } else { ANY_ISSUER };
     let issuer = match random.below(50) {
+        _ if focused => random.pick(IN_NAME[tenant]),
         0 => "https://evil.example",
         1 => TEMPLATE,
         2 => random.pick(IN_NAME[1 - tenant]),
@@ -266,6 +337,7 @@ pub fn request(world: &World, events: &[Event], random: &mut Random) -> Request 
     let around = i128::from(i64::MIN) + 1_000_000..=i128::from(i64::MAX) - 1_000_000;
     let base = if around.contains(&base) { base } else { now };
     let expires = match random.below(50) {
+        _ if focused && random.chance(50) => Some(base + 3600 + random.within(-2, 2)),
         0..25 => None,
         25 => Some(now - world.skew + random.within(-1, 1)),
         26 => Some(base + random.within(-1, 1)),
@@ -298,11 +370,226 @@ pub fn request(world: &World, events: &[Event], random: &mut Random) -> Request 
             2 => vec![random.pick(IDS[0]), IDS[1][0]],
             _ => Vec::new(),
         },
+        ..circumstances(world, issued_at, random)
     };
     if random.chance(2) {
         spoil(&mut request, random);
     }
     request
+}
+
+/// Everything that policies look at.
+fn circumstances(world: &World, issued_at: Option<Seconds>, random: &mut Random) -> Request {
+    let address = |random: &mut Random| random.pick(&ADDRESSES);
+    let some_of = |all: &[&[Text]], random: &mut Random| {
+        let mut some: Vec<Text> = Vec::new();
+        for spellings in all {
+            if random.chance(40) {
+                some.push(random.pick(spellings));
+            }
+        }
+        some
+    };
+    let now = world.now.div_euclid(1000);
+    let issued_at = issued_at.filter(|at| (0..now + 100_000).contains(at)).unwrap_or(now);
+    let seen = address(random);
+    Request {
+        audiences: match random.below(10) {
+            0 => Vec::new(),
+            1 => vec!["https://api.example"],
+            2..5 => vec![APPLICATIONS[1]],
+            _ => vec![APPLICATIONS[0]],
+        },
+        address: match random.below(10) {
+            0 => None,
+            1 => Some("nowhere"),
+            2..4 => Some(seen),
+            _ => Some(address(random)),
+        },
+        guest: random.chance(8),
+        authenticated: match random.below(10) {
+            0..3 => None,
+            3 => Some(random.pick(&[i64::MIN, -1, i64::MAX]).into()),
+            4 => Some(now - FREQUENCY - world.skew + random.within(-1, 1)),
+            _ => Some(issued_at - random.within(0, 10_000)),
+        },
+        workload: random.chance(15),
+        groups: random.chance(60).then(|| some_of(&GROUPS[..2], random)),
+        roles: random.chance(60).then(|| some_of(&GROUPS[2..], random)),
+        judged: match random.below(10) {
+            0..4 => None,
+            4..7 => Some("1"),
+            7 => Some(""),
+            8 => Some(random.pick(&RANGES)),
+            _ => Some(seen),
+        },
+        from: match random.below(20) {
+            0..2 => From::Unknown,
+            2 => From::Nowhere,
+            _ => From::At(seen),
+        },
+        applications: match random.below(12) {
+            0 => vec![APPLICATIONS[0], APPLICATIONS[2]],
+            1 => vec![APPLICATIONS[1]],
+            _ => Vec::new(),
+        },
+        enforced: [!random.chance(4), !random.chance(4), !random.chance(4)],
+        location: match random.below(30) {
+            0 => LocationClass::Unsupported,
+            1 | 2 => LocationClass::WhenStrict,
+            _ => LocationClass::Supported,
+        },
+        strict: random.chance(45),
+        lifetimes: random.pick(&[
+            [100_800, 5400],
+            [200_000, 200_000],
+            [200_000, 200_000],
+            [3600, 120],
+            [20, 10],
+        ]),
+        grace: random.pick(&[7200, 0, 60, 1]),
+        incapable: if random.chance(40) { Incapable::Lifetime } else { Incapable::Enforce },
+        ..Request::default()
+    }
+}
+
+/// What may be told of a directory: several versions of a few things. They live as long as the process,
+/// so that events stay plain values.
+fn told(random: &mut Random) -> Vec<&'static Told> {
+    let mut told = Vec::new();
+    // Mostly there is a word about what MFA trusts, else little is enforceable.
+    if random.chance(80) {
+        told.push(Told::MfaTrusted(Some(ranges(random))));
+    }
+    for _ in 0..random.within(2, 12) {
+        told.push(match random.below(20) {
+            0..9 => {
+                let id = any_of(&IDS[..3], random);
+                Told::Policy(id, (!random.chance(8)).then(|| policy(random)))
+            }
+            9..14 => {
+                let ranges = (!random.chance(8)).then(|| ranges(random));
+                let location = Location { trusted: random.chance(50), ranges };
+                let id = random.pick(&LOCATIONS[..2]);
+                Told::Location(id, (!random.chance(8)).then_some(location))
+            }
+            14 => Told::MfaTrusted((!random.chance(20)).then(|| ranges(random))),
+            15 | 16 => Told::Settings((!random.chance(20)).then(|| settings(random))),
+            _ => {
+                let members = (0..random.below(3)).map(|_| user(random)).collect();
+                Told::Group(any_of(&GROUPS, random), members)
+            }
+        });
+    }
+    told.into_iter().map(|told| &*Box::leak(Box::new(told))).collect()
+}
+
+fn ranges(random: &mut Random) -> Vec<Text> {
+    (0..random.below(3)).map(|_| random.pick(&RANGES)).collect()
+}
+
+fn settings(random: &mut Random) -> Settings {
+    let selected = |random: &mut Random| {
+        let users = (0..random.below(3)).map(|_| user(random)).collect();
+        let groups =
+            (0..random.below(2)).map(|_| any_of(&GROUPS[..2], random)).collect::<Vec<Text>>();
+        [users, groups]
+    };
+    Settings {
+        mode: random.pick(&[Mode::On, Mode::On, Mode::On, Mode::On, Mode::ReportOnly, Mode::Off]),
+        only: random.chance(20).then(|| selected(random)),
+        except: if random.chance(20) { selected(random) } else { Default::default() },
+        strict: random.chance(20),
+        incapable: if random.chance(50) { Incapable::Lifetime } else { Incapable::Enforce },
+    }
+}
+
+fn policy(random: &mut Random) -> Policy {
+    let users = |random: &mut Random, some: u64| {
+        let mut lists: [Vec<Text>; 3] = Default::default();
+        for _ in 0..some {
+            match random.below(6) {
+                0..3 => lists[0].push(user(random)),
+                3 => lists[1].push(any_of(&GROUPS[..2], random)),
+                4 => lists[2].push(any_of(&GROUPS[2..], random)),
+                _ => lists[0].push("Guests"),
+            }
+        }
+        lists
+    };
+    let mut include = Default::default();
+    if random.chance(60) {
+        let [users, ..]: &mut [Vec<Text>; 3] = &mut include;
+        users.push("All");
+    } else {
+        include = users(random, 2);
+    }
+    let exclude = if random.chance(20) { users(random, 1) } else { Default::default() };
+    let workloads = match random.below(4) {
+        0 => [vec!["Workloads"], Vec::new()],
+        1 => [vec![user(random)], Vec::new()],
+        2 => [vec!["Workloads"], vec![user(random)]],
+        _ => Default::default(),
+    };
+    let applications = match random.below(10) {
+        0 => [vec![random.pick(&APPLICATIONS)], Vec::new()],
+        1 => [vec!["All"], vec![random.pick(&APPLICATIONS)]],
+        2 => [vec![APPLICATIONS[0]], Vec::new()],
+        3 if random.chance(20) => [vec!["All"], vec!["All"]],
+        _ => [vec!["All"], Vec::new()],
+    };
+    let place = |random: &mut Random| match random.below(8) {
+        3 if random.chance(30) => LOCATIONS[2],
+        3..6 if random.chance(80) => "AllTrusted",
+        _ => random.pick(&LOCATIONS[..2]),
+    };
+    let places = match random.below(10) {
+        0 | 1 => None,
+        2..7 => Some([vec!["All"], vec![place(random)]]),
+        7 => Some([vec!["All"], Vec::new()]),
+        _ => Some([vec![place(random)], Vec::new()]),
+    };
+    Policy {
+        mode: random.pick(&[
+            PolicyMode::Enabled,
+            PolicyMode::Enabled,
+            PolicyMode::Enabled,
+            PolicyMode::ReportOnly,
+            PolicyMode::Disabled,
+        ]),
+        include,
+        exclude,
+        workloads,
+        applications,
+        user_action: random.chance(3),
+        places,
+        narrowed: random.chance(4),
+        grant: random.pick(&[
+            Grant::Block,
+            Grant::Block,
+            Grant::Other,
+            Grant::Other,
+            Grant::CompliantDevice,
+            Grant::None,
+        ]),
+        frequency: match random.below(10) {
+            0..7 => None,
+            7 if random.chance(20) => Some(Frequency::EveryTime),
+            _ => Some(Frequency::Within(Duration::from_secs(random.pick(&[
+                FREQUENCY.try_into().expect("a length of time"),
+                60,
+                90_000,
+            ])))),
+        },
+        evaluation: random.pick(&[
+            Evaluation::Unset,
+            Evaluation::Unset,
+            Evaluation::Unset,
+            Evaluation::Unset,
+            Evaluation::Strict,
+            Evaluation::Disabled,
+        ]),
+    }
 }
 
 fn issued_at(
@@ -316,7 +603,8 @@ fn issued_at(
         0 => return None,
         1 => return Some(random.pick(&[i64::MIN, -1, 0, i64::MAX]).into()),
         2..4 => now + world.skew + random.within(-1, 2),
-        4..9 => now - world.horizon + random.within(-1, 3),
+        4..7 => now - world.horizon + random.within(-1, 3),
+        7..9 => now - 60 - issue_time_skew + random.within(-1, 1),
         9..24 => now - 60 - world.skew - issue_time_skew + random.within(-1, 1),
         24..36 => now - random.within(0, 120),
         36..40 => now - random.within(0, world.horizon),

@@ -17,6 +17,7 @@
 )]
 
 pub mod border;
+pub mod directory;
 pub mod generate;
 pub mod oracle;
 pub mod plan;

@@ -6,14 +6,19 @@
 //!
 //! Readings, where the text could be read in two ways, are marked `Reading:`.
 
-use caed_core::decision::{Answer, Reason, Refusal, ScopeName, Verdict};
+use caed_core::decision::{
+    Answer, BlockRow, Challenge, Notes, Reason, Refusal, ScopeName, Verdict,
+};
 use caed_core::event::{AccountState, Compliance, DeviceState, RiskLevel};
 use caed_core::limits::RETRY_AFTER_NOT_READY_S;
+use caed_core::policy::{Frequency, Grant, Incapable, Mode};
+use caed_core::rules::LocationClass;
 use caed_core::time::UnixSeconds;
 
 use crate::border;
+use crate::directory::{Applying, Asked, Directory, Summary, second_after};
 use crate::world::{
-    Declaration, Event, Finer, Issuer, Millis, Request, Seconds, Speaks, Text, What, World,
+    Declaration, Event, Finer, From, Issuer, Millis, Request, Seconds, Speaks, Text, What, World,
 };
 
 /// The answer that the text asks for.
@@ -29,8 +34,12 @@ pub struct Expected {
     pub http_status: u16,
     /// Seconds to wait.
     pub retry_after_s: Option<u32>,
-    /// The challenge's `nbf`.
-    pub not_before: Option<UnixSeconds>,
+    /// What the challenge asks for.
+    pub challenge: Option<Challenge>,
+    /// What else is said.
+    pub notes: Notes,
+    /// What would be answered if everything were enforced: verdict, primary reason, all reasons, status.
+    pub report: Option<(Verdict, Option<Reason>, Vec<Reason>, u16)>,
 }
 
 /// One reason.
@@ -40,6 +49,8 @@ pub struct Finding {
     pub reason: Reason,
     /// Whose cutoff, for `revoked`.
     pub scope: Option<ScopeName>,
+    /// The row of D5's table.
+    pub row: Option<BlockRow>,
     /// The answer to this reason alone.
     pub answer: Answer,
 }
@@ -54,6 +65,8 @@ struct Token<'a> {
     issued_at: Seconds,
     /// Terms: `iat` plus the issuer's `issue_time_skew`.
     issued: Seconds,
+    /// The issuer, as it is configured.
+    bound: &'a Issuer,
 }
 
 /// A cutoff that applies to a token.
@@ -79,13 +92,33 @@ pub fn expected(world: &World, events: &[Event], request: &Request) -> Expected 
     }
     let events: Vec<&Event> =
         events.iter().filter(|event| same(event.tenant, token.tenant)).collect();
-    let found = [
-        token.revoked(&events),
-        token.account(&events),
-        token.risk(&events),
-        token.device(&events),
-    ];
-    combine(found.into_iter().flatten().collect())
+    let asked = |with_reported| Asked {
+        directory: Directory::new(&events),
+        request,
+        subject: token.subject,
+        with_reported,
+        // D6, P2.
+        without_places: request.from == From::Nowhere
+            || request.location == LocationClass::Unsupported,
+    };
+    // P1.
+    let (scope, settings) = (asked(false).scope(), asked(false).directory.settings());
+    let honoured = settings.incapable == Incapable::Lifetime
+        && request.incapable == Incapable::Lifetime
+        && !token.is_capable();
+    let limited = scope == Some(false) || honoured;
+    let reported = settings.mode == Mode::ReportOnly && !limited;
+    let seen = asked(false).seen();
+    let (findings, notes) = token.evaluate(&events, asked(false), scope, !limited && !reported);
+    let mut answer = combine(findings, seen);
+    answer.notes = notes;
+    if reported || asked(false).has_reported() {
+        let (findings, _) = token.evaluate(&events, asked(true), scope, !limited);
+        let would = combine(findings, seen);
+        let reasons = would.findings.iter().map(|finding| finding.reason).collect();
+        answer.report = Some((would.verdict, would.primary, reasons, would.http_status));
+    }
+    answer
 }
 
 /// D1 and D2.
@@ -133,6 +166,7 @@ fn alive<'a>(world: &'a World, request: &'a Request) -> Result<Token<'a>, (Reaso
         subject,
         issued_at,
         issued: issued_at + bound.issue_time_skew,
+        bound,
     })
 }
 
@@ -156,6 +190,224 @@ fn holds(names: &[Text], name: Text) -> bool {
 }
 
 impl Token<'_> {
+    /// Every reason in the order of D9, and what else is to be said. Not whole: D7 and D8 alone (P1).
+    fn evaluate(
+        &self,
+        events: &[&Event],
+        mut asked: Asked<'_>,
+        scope: Option<bool>,
+        whole: bool,
+    ) -> (Vec<Finding>, Notes) {
+        let [revocation, risk, device] = self.request.enforced;
+        let summary = asked.summary();
+        let mut notes =
+            Notes { location_not_evaluated: whole && summary.left_out, ..Notes::default() };
+        let mut found = Vec::new();
+        if whole {
+            if revocation {
+                found.extend(self.revoked(events));
+                found.extend(self.account(events));
+            }
+            if risk {
+                found.extend(self.risk(events));
+            }
+            if device {
+                let mut needs = summary.applying.iter().map(|applying| applying.policy.grant);
+                found.extend(self.device(events, needs.any(|it| it == Grant::CompliantDevice)));
+            }
+            self.blocked(&asked, &summary, scope, &mut found, &mut notes);
+            found.extend(self.conditions_changed(&asked, &summary, scope, &mut notes));
+        }
+        found.extend(self.sign_in_frequency(&summary, &mut notes));
+        if whole {
+            found.extend(self.outdated(&asked, &summary));
+        }
+        found.extend(self.lifetime(scope, &summary));
+        (found, notes)
+    }
+
+    /// D5.
+    fn blocked(
+        &self,
+        asked: &Asked<'_>,
+        summary: &Summary<'_>,
+        scope: Option<bool>,
+        found: &mut Vec<Finding>,
+        notes: &mut Notes,
+    ) {
+        let mut here: Vec<Finding> = Vec::new();
+        for applying in &summary.applying {
+            if applying.policy.grant != Grant::Block {
+                continue;
+            }
+            let row = self.row(asked, summary, scope, applying);
+            let forbidden = Answer::Deny(Refusal::Forbidden);
+            let location =
+                |answer| Finding { reason: Reason::Location, scope: None, row: Some(row), answer };
+            match row {
+                BlockRow::Anywhere => {
+                    if !found.iter().any(|finding| finding.reason == Reason::Policy) {
+                        found.push(Finding { reason: Reason::Policy, ..location(forbidden) });
+                    }
+                }
+                BlockRow::Judged => notes.ip_variation = true,
+                BlockRow::Otherwise if self.is_capable() => {
+                    here.push(location(Answer::Challenge {
+                        not_before: instant(self.issued_at + 1),
+                    }));
+                }
+                _ => here.push(location(forbidden)),
+            }
+        }
+        // Of several the first refusal, else the first challenge.
+        let refusal = here.iter().find(|finding| matches!(finding.answer, Answer::Deny(_)));
+        found.extend(refusal.or(here.first()).copied());
+    }
+
+    /// D5: the first row that counts.
+    fn row(
+        &self,
+        asked: &Asked<'_>,
+        summary: &Summary<'_>,
+        scope: Option<bool>,
+        applying: &Applying<'_>,
+    ) -> BlockRow {
+        let (seen, before) = (asked.seen(), asked.signed_in_at());
+        if applying.policy.places.is_none() {
+            return BlockRow::Anywhere;
+        }
+        if summary.strict && applying.at_sign_in == Some(false) {
+            return BlockRow::Strict;
+        }
+        if before.is_some() && before == seen && self.issued > floor(applying.changed) {
+            return BlockRow::SameAddress;
+        }
+        if seen.is_none() || (before.is_none() && self.one_hour()) {
+            return BlockRow::AddressUnknown;
+        }
+        if !summary.strict && self.judged(asked, summary, scope, applying) {
+            return BlockRow::Judged;
+        }
+        if self.younger_than_a_minute() { BlockRow::JustIssued } else { BlockRow::Otherwise }
+    }
+
+    /// D5: judged.
+    fn judged(
+        &self,
+        asked: &Asked<'_>,
+        summary: &Summary<'_>,
+        scope: Option<bool>,
+        applying: &Applying<'_>,
+    ) -> bool {
+        let request = self.request;
+        let Some(seen) = asked.seen() else { return false };
+        if !self.is_capable()
+            || self.bound.exceptions.as_ref().is_some_and(|ranges| !asked.is_at(ranges))
+        {
+            return false;
+        }
+        let marked = self.bound.marks
+            && request.judged.is_some_and(|mark| match mark.parse::<std::net::IpAddr>() {
+                Ok(only) => only.to_canonical() == seen,
+                Err(_) if mark.contains('/') => asked.is_at(&[mark]),
+                Err(_) => !mark.is_empty(),
+            });
+        let short = self.bound.one_hour.iter().any(|one| request.audiences.contains(one))
+            && scope == Some(true)
+            && !request.guest
+            && !summary.plain
+            && self.one_hour()
+            && applying.at_sign_in == Some(false);
+        marked || short
+    }
+
+    /// D5: a token that was issued to live an hour.
+    fn one_hour(&self) -> bool {
+        let expires = self.request.expires;
+        expires.is_some_and(|expires| expires - self.issued <= 3600 + self.world.skew)
+    }
+
+    /// P7, D9.
+    fn conditions_changed(
+        &self,
+        asked: &Asked<'_>,
+        summary: &Summary<'_>,
+        scope: Option<bool>,
+        notes: &mut Notes,
+    ) -> Option<Finding> {
+        for applying in &summary.applying {
+            let asks_more = matches!(applying.policy.grant, Grant::Other | Grant::CompliantDevice);
+            if !asks_more || applying.at_sign_in != Some(false) {
+                continue;
+            }
+            if !summary.strict && self.judged(asked, summary, scope, applying) {
+                notes.ip_variation = true;
+                continue;
+            }
+            let refused = asked.seen().is_none() || self.younger_than_a_minute();
+            let question = Answer::Challenge { not_before: instant(self.issued_at + 1) };
+            return Some(self.found(Reason::ConditionsChanged, question, refused));
+        }
+        None
+    }
+
+    /// D7.
+    fn sign_in_frequency(&self, summary: &Summary<'_>, notes: &mut Notes) -> Option<Finding> {
+        let all = summary.applying.iter().filter_map(|applying| match applying.policy.frequency {
+            Some(Frequency::Within(within)) => Some(within),
+            _ => None,
+        });
+        let frequency = all.min()?;
+        let authenticated = self.request.authenticated;
+        notes.sign_in_time_missing = authenticated.is_none();
+        let age = self.world.now - authenticated.unwrap_or(self.issued_at) * 1000;
+        let most = (Seconds::from(frequency.as_secs()) + self.world.skew) * 1000;
+        let question = Answer::SignIn { max_age: frequency };
+        (age > most)
+            .then(|| self.found(Reason::SignInFrequency, question, self.younger_than_a_minute()))
+    }
+
+    /// P8.
+    fn outdated(&self, asked: &Asked<'_>, summary: &Summary<'_>) -> Option<Finding> {
+        let demanding = summary.applying.iter().filter(|applying| {
+            matches!(applying.policy.grant, Grant::Other | Grant::CompliantDevice)
+        });
+        let grace = self.request.grace * 1000;
+        let newest = demanding
+            .map(|applying| asked.newest(applying))
+            .filter(|&newest| self.issued <= floor(newest) && self.world.now >= newest + grace)
+            .max()?;
+        let question = Answer::Challenge { not_before: instant(second_after(newest)) };
+        Some(self.found(Reason::Outdated, question, self.younger_than_a_minute()))
+    }
+
+    /// D8.
+    fn lifetime(&self, scope: Option<bool>, summary: &Summary<'_>) -> Option<Finding> {
+        let long =
+            self.is_capable() && scope == Some(true) && !summary.plain && !self.request.guest;
+        let permitted = self.request.lifetimes[usize::from(!long)] + self.world.skew;
+        if self.world.now < (self.issued + permitted) * 1000 {
+            return None;
+        }
+        let oldest = floor(self.world.now) + 1 - permitted;
+        let question = Answer::Challenge { not_before: instant(oldest) };
+        Some(self.found(Reason::Lifetime, question, self.younger_than_a_minute()))
+    }
+
+    /// D9: the rows below account and device.
+    fn found(&self, reason: Reason, question: Answer, refused: bool) -> Finding {
+        let answer = match (refused, self.is_capable()) {
+            (true, _) => Answer::Deny(Refusal::Forbidden),
+            (false, true) => question,
+            (false, false) => Answer::Deny(Refusal::InvalidToken),
+        };
+        Finding { reason, scope: None, row: None, answer }
+    }
+
+    fn younger_than_a_minute(&self) -> bool {
+        self.world.now < (self.issued + 60) * 1000
+    }
+
     /// D3: `revoked`.
     fn revoked(&self, events: &[&Event]) -> Option<Finding> {
         let mut highest: Option<(Seconds, ScopeName)> = None;
@@ -178,6 +430,7 @@ impl Token<'_> {
         highest.map(|(second, scope)| Finding {
             reason: Reason::Revoked,
             scope: Some(scope),
+            row: None,
             answer: self.answer_to_cutoff(second),
         })
     }
@@ -251,7 +504,7 @@ impl Token<'_> {
         let floors = events.iter().filter(counts).map(|event| floor(cutoff_time(event)));
         let highest = floors.filter(|&floor| self.issued <= floor).max()?;
         let answer = self.answer_to_cutoff(highest + 1);
-        Some(Finding { reason: Reason::Risk, scope: None, answer })
+        Some(Finding { reason: Reason::Risk, scope: None, row: None, answer })
     }
 
     /// D4: `account`.
@@ -269,7 +522,7 @@ impl Token<'_> {
     }
 
     /// D4: `device`.
-    fn device(&self, events: &[&Event]) -> Option<Finding> {
+    fn device(&self, events: &[&Event], needed: bool) -> Option<Finding> {
         let device = self.request.device?;
         let state = |event: &Event| match event.what {
             What::Device(named, state) if same(named, device) => Some(match state {
@@ -291,7 +544,7 @@ impl Token<'_> {
         let clears = |declared: Declaration| declared.emits_device_clear;
         let mut times = restricting(events, state, clears);
         // Reading: "else" means that compliance speaks only where no device state does.
-        if times.is_empty() && self.request.device_compliance {
+        if times.is_empty() && (self.request.device_compliance || needed) {
             times = restricting(events, compliance, clears);
         }
         self.found_by_registers(Reason::Device, &times)
@@ -322,7 +575,7 @@ impl Token<'_> {
         } else {
             Answer::Challenge { not_before: instant(latest + 1) }
         };
-        Some(Finding { reason, scope: None, answer })
+        Some(Finding { reason, scope: None, row: None, answer })
     }
 
     /// Terms: capable.
@@ -385,12 +638,12 @@ fn declaration(events: &[&Event], source: Text) -> Option<Declaration> {
 }
 
 /// D9: one answer of several.
-fn combine(findings: Vec<Finding>) -> Expected {
+fn combine(findings: Vec<Finding>, seen: Option<std::net::IpAddr>) -> Expected {
     let refusals: Vec<Refusal> = findings
         .iter()
         .filter_map(|finding| match finding.answer {
             Answer::Deny(refusal) => Some(refusal),
-            Answer::Challenge { .. } => None,
+            Answer::Challenge { .. } | Answer::SignIn { .. } => None,
         })
         .collect();
     let longest_wait = refusals.iter().filter_map(|refusal| match refusal {
@@ -399,31 +652,59 @@ fn combine(findings: Vec<Finding>) -> Expected {
     });
     let nbf = findings.iter().filter_map(|finding| match finding.answer {
         Answer::Challenge { not_before } => Some(not_before),
-        Answer::Deny(_) => None,
+        Answer::SignIn { .. } | Answer::Deny(_) => None,
     });
-    let (verdict, http_status, retry_after_s, not_before) = if findings.is_empty() {
-        (Verdict::Allow, 200, None, None)
+    let (verdict, http_status, retry_after_s) = if findings.is_empty() {
+        (Verdict::Allow, 200, None)
     } else if refusals.is_empty() {
-        (Verdict::Challenge, 401, None, nbf.max())
+        (Verdict::Challenge, 401, None)
     } else if refusals.contains(&Refusal::Forbidden) {
-        (Verdict::Deny, 403, None, None)
+        (Verdict::Deny, 403, None)
     } else if let Some(wait) = longest_wait.max() {
-        (Verdict::Deny, 503, Some(wait), None)
+        (Verdict::Deny, 503, Some(wait))
     } else {
-        (Verdict::Deny, 401, None, None)
+        (Verdict::Deny, 401, None)
     };
-    // Findings stand in the order revoked, account, risk, device.
+    // Findings stand in the order of D9.
     let primary = findings.iter().find(|finding| match finding.answer {
-        Answer::Challenge { .. } => verdict == Verdict::Challenge,
+        Answer::Challenge { .. } | Answer::SignIn { .. } => verdict == Verdict::Challenge,
         Answer::Deny(_) => verdict == Verdict::Deny,
     });
     let primary = primary.map(|finding| finding.reason);
-    Expected { verdict, primary, findings, http_status, retry_after_s, not_before }
+    let place =
+        |finding: &Finding| matches!(finding.reason, Reason::Location | Reason::ConditionsChanged);
+    let challenge = primary.filter(|_| verdict == Verdict::Challenge).map(|primary| Challenge {
+        not_before: nbf.max(),
+        address: seen.filter(|_| findings.iter().any(place)),
+        max_age: findings.iter().find_map(|finding| match finding.answer {
+            Answer::SignIn { max_age } => Some(max_age),
+            _ => None,
+        }),
+        code: match primary {
+            Reason::Revoked | Reason::Account | Reason::Risk | Reason::Device => {
+                "TokenIssuedBeforeRevocationTimestamp"
+            }
+            Reason::Location | Reason::ConditionsChanged => "LocationConditionEvaluationSatisfied",
+            _ => "TokenCreatedWithOutdatedPolicies",
+        },
+    });
+    let notes = Notes::default();
+    Expected {
+        verdict,
+        primary,
+        findings,
+        http_status,
+        retry_after_s,
+        challenge,
+        notes,
+        report: None,
+    }
 }
 
 /// A refusal that ends the evaluation.
 fn alone(reason: Reason, refusal: Refusal) -> Expected {
-    combine(vec![Finding { reason, scope: None, answer: Answer::Deny(refusal) }])
+    let answer = Answer::Deny(refusal);
+    combine(vec![Finding { reason, scope: None, row: None, answer }], None)
 }
 
 /// E14: the event time, unless it lies more than 5 min after receipt.
@@ -432,12 +713,12 @@ fn cutoff_time(event: &Event) -> Millis {
 }
 
 /// E14: the earlier of event time and receipt.
-fn register_time(event: &Event) -> Millis {
+pub(crate) fn register_time(event: &Event) -> Millis {
     event.occurred.min(event.received)
 }
 
 /// The whole second that an instant lies in.
-fn floor(at: Millis) -> Seconds {
+pub(crate) fn floor(at: Millis) -> Seconds {
     at.div_euclid(1000)
 }
 
@@ -451,11 +732,11 @@ fn is_id(id: Text) -> bool {
 }
 
 /// T4: exactly equal, or the same GUID in another case; of ids and of names.
-fn same(one: Text, other: Text) -> bool {
+pub(crate) fn same(one: Text, other: Text) -> bool {
     one == other || (is_guid(one) && is_guid(other) && one.eq_ignore_ascii_case(other))
 }
 
-fn is_guid(id: Text) -> bool {
+pub(crate) fn is_guid(id: Text) -> bool {
     id.len() == 36
         && id.char_indices().all(|(at, char)| match at {
             8 | 13 | 18 | 23 => char == '-',

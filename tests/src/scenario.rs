@@ -50,6 +50,10 @@ pub struct Scenario {
     /// What is asked about.
     #[serde(default)]
     pub token: Token,
+    /// Where the request comes from: an address, `unknown`, or `none by nature`.
+    pub from: Option<String>,
+    /// The profile that the request names.
+    pub named_profile: Option<String>,
     /// What must be answered.
     pub expect: Expect,
 }
@@ -94,6 +98,14 @@ pub struct Issuer {
     pub issue_time_skew: Option<Length>,
     /// Where a client signs in again.
     pub authorization_uri: Option<String>,
+    /// Whether it marks judged tokens.
+    #[serde(default)]
+    pub judged_by_mark: bool,
+    /// Audiences for which an hour means judged.
+    #[serde(default)]
+    pub one_hour_means_judged: Vec<String>,
+    /// Where judged tokens count.
+    pub exception_ranges: Option<Vec<String>>,
 }
 
 /// The tenants of an issuer.
@@ -118,6 +130,28 @@ pub struct Profile {
     /// Clients that are incapable.
     #[serde(default)]
     pub incapable_clients: Vec<String>,
+    /// The shipped profile that it begins with.
+    pub base: Option<String>,
+    /// The ids of the resource.
+    pub applications: Option<Vec<String>>,
+    /// Whether revocations are enforced.
+    pub revocation: Option<bool>,
+    /// Whether user risk is.
+    pub user_risk: Option<bool>,
+    /// Whether device states are.
+    pub device: Option<bool>,
+    /// `supported`, `when_strict` or `unsupported`.
+    pub location: Option<String>,
+    /// Whether locations are enforced strictly.
+    pub strict_location: Option<bool>,
+    /// `enforce` or `lifetime`.
+    pub incapable: Option<String>,
+    /// The grace after a change of policy.
+    pub outdated_grace: Option<Length>,
+    /// The longest lifetime.
+    pub lifetime_max: Option<Length>,
+    /// The plain one.
+    pub lifetime_plain: Option<Length>,
 }
 
 /// An event: when, and the rest as in its JSON form.
@@ -150,6 +184,15 @@ pub struct Token {
     azp: Option<String>,
     deviceid: Option<String>,
     xms_cc: Option<Vec<String>>,
+    #[serde(default)]
+    aud: Vec<String>,
+    ipaddr: Option<String>,
+    acct: Option<i64>,
+    auth_time: Option<Time>,
+    idtyp: Option<String>,
+    groups: Option<Vec<String>>,
+    wids: Option<Vec<String>>,
+    judged: Option<String>,
     /// Claims that everybody has, and this one has not.
     #[serde(default)]
     lacks: BTreeSet<String>,
@@ -169,6 +212,19 @@ pub struct Expect {
     pub nbf: Option<Time>,
     /// The seconds to wait.
     pub retry_after_s: Option<u32>,
+    /// The address that a challenge tells the identity provider.
+    pub address: Option<String>,
+    /// How old the sign-in may be.
+    pub max_age: Option<Length>,
+    /// The row of D5's table.
+    pub row: Option<String>,
+    /// The policy that speaks. Left out: unchecked.
+    pub policy: Option<String>,
+    /// What else is said.
+    #[serde(default)]
+    pub notes: BTreeSet<String>,
+    /// What the answer would be, and the reason named first, if everything were enforced.
+    pub report: Option<(String, String)>,
     /// Every reason with its own answer; by default the primary one alone, with the answer.
     pub findings: Option<BTreeMap<String, String>>,
     /// Since when the primary reason holds. Left out: unchecked.
@@ -340,6 +396,14 @@ impl Token {
             } else {
                 Vec::new()
             },
+            aud: self.aud.clone(),
+            ipaddr: self.ipaddr.clone(),
+            acct: self.acct,
+            auth_time: self.auth_time.map(Time::seconds),
+            idtyp: self.idtyp.clone(),
+            groups: self.groups.clone().map(|values| v1::ClaimValues { values }),
+            wids: self.wids.clone().map(|values| v1::ClaimValues { values }),
+            judged: self.judged.clone(),
         }
     }
 }

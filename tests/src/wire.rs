@@ -22,6 +22,10 @@ pub fn event(event: &Event) -> v1::Event {
 /// The claims of a request.
 pub fn claims(request: &Request) -> v1::TokenClaims {
     let text = |text: Option<Text>| text.map(str::to_owned);
+    let values = |claim: &Option<Vec<Text>>| {
+        let owned = |values: &Vec<Text>| values.iter().map(|text| (*text).to_owned()).collect();
+        claim.as_ref().map(|values| v1::ClaimValues { values: owned(values) })
+    };
     let seconds = |at: Option<i128>| at.map(|at| i64::try_from(at).expect("a claim of 64 bits"));
     v1::TokenClaims {
         iss: text(request.issuer),
@@ -35,6 +39,14 @@ pub fn claims(request: &Request) -> v1::TokenClaims {
         azp: text(request.client),
         deviceid: text(request.device),
         xms_cc: if request.cp1 { vec!["cp1".to_owned()] } else { Vec::new() },
+        aud: request.audiences.iter().map(|text| (*text).to_owned()).collect(),
+        ipaddr: text(request.address),
+        acct: request.guest.then_some(1),
+        auth_time: seconds(request.authenticated),
+        idtyp: request.workload.then(|| "app".to_owned()),
+        groups: values(&request.groups),
+        wids: values(&request.roles),
+        judged: text(request.judged),
     }
 }
 
@@ -77,6 +89,7 @@ fn fact(what: What) -> Fact {
                 }
             }
         }
+        What::Told(_) | What::Member(..) => unreachable!("nothing is told of directories here"),
         What::Source(name, declaration) => Fact::SourceDeclared(v1::SourceDeclared {
             name: owned(name),
             declared: declaration.declared,

@@ -5,6 +5,8 @@
 //! with an event can slip into what the oracle expects.
 
 use caed_core::event::{AccountState, Compliance, DeviceState, RevocationCause, RiskLevel};
+use caed_core::policy::{Evaluation, Frequency, Grant, Incapable, Mode, PolicyMode};
+use caed_core::rules::LocationClass;
 
 /// Text as drawn.
 pub type Text = &'static str;
@@ -30,6 +32,8 @@ pub struct World {
     pub caught_up: bool,
     /// Instants around which things happen.
     pub anchors: Vec<Millis>,
+    /// What may be told of directories.
+    pub told: Vec<&'static Told>,
 }
 
 /// An issuer.
@@ -41,6 +45,12 @@ pub struct Issuer {
     pub tenants: Speaks,
     /// How far it dates tokens back.
     pub issue_time_skew: Seconds,
+    /// Whether it marks judged tokens.
+    pub marks: bool,
+    /// Audiences for which an hour means judged.
+    pub one_hour: Vec<Text>,
+    /// Where judged tokens count; everywhere, if absent.
+    pub exceptions: Option<Vec<Text>>,
 }
 
 /// The tenants that an issuer speaks for.
@@ -99,6 +109,88 @@ pub enum What {
     Compliance(Text, Compliance),
     /// A source was declared.
     Source(Text, Declaration),
+    /// Something of the directory has a new version.
+    Told(&'static Told),
+    /// A user came into a group (left it).
+    Member(Text, Text, bool),
+}
+
+/// A version of something that a directory holds. `None`: it was deleted.
+#[expect(clippy::large_enum_variant, reason = "a few in each world, of which policies matter most")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// A policy, by its id.
+    Policy(Text, Option<Policy>),
+    /// A location, by its id.
+    Location(Text, Option<Location>),
+    /// The ranges that MFA trusts.
+    MfaTrusted(Option<Vec<Text>>),
+    /// The tenant's settings.
+    Settings(Option<Settings>),
+    /// A group or role with all its members.
+    Group(Text, Vec<Text>),
+}
+
+/// A policy. Lists may hold `All`, `AllTrusted`, `Guests`, `Workloads`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Whether it is in force.
+    pub mode: PolicyMode,
+    /// Users, groups and roles that it includes.
+    pub include: [Vec<Text>; 3],
+    /// Users, groups and roles that it excludes.
+    pub exclude: [Vec<Text>; 3],
+    /// Workload identities that it includes and excludes.
+    pub workloads: [Vec<Text>; 2],
+    /// Resources that it includes and excludes.
+    pub applications: [Vec<Text>; 2],
+    /// Whether it is for a user action.
+    pub user_action: bool,
+    /// Locations that it includes and excludes.
+    pub places: Option<[Vec<Text>; 2]>,
+    /// Whether something else narrows it.
+    pub narrowed: bool,
+    /// What it demands.
+    pub grant: Grant,
+    /// How old a sign-in may be.
+    pub frequency: Option<Frequency>,
+    /// What it says of continuous access evaluation.
+    pub evaluation: Evaluation,
+}
+
+/// A named location.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Location {
+    /// Whether it is trusted.
+    pub trusted: bool,
+    /// Its ranges; `None`: it is known by something else.
+    pub ranges: Option<Vec<Text>>,
+}
+
+/// What a tenant decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// On, off, reported.
+    pub mode: Mode,
+    /// Users and groups that it is limited to.
+    pub only: Option<[Vec<Text>; 2]>,
+    /// Users and groups that it leaves out.
+    pub except: [Vec<Text>; 2],
+    /// Strict.
+    pub strict: bool,
+    /// What becomes of incapable clients.
+    pub incapable: Incapable,
+}
+
+/// Where a request comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    /// This address.
+    At(Text),
+    /// Nobody knows.
+    Unknown,
+    /// It has no address.
+    Nowhere,
 }
 
 /// Something finer than a user.
@@ -127,6 +219,7 @@ pub struct Declaration {
     pub retired: Option<Millis>,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "claims and choices, each for itself")]
 /// A request: the token's claims, and the profile of what was called. The default has no claims and
 /// enforces as little as can be.
 #[derive(Clone, Debug)]
@@ -159,6 +252,38 @@ pub struct Request {
     pub device_compliance: bool,
     /// Clients that are incapable.
     pub incapable_clients: Vec<Text>,
+    /// `aud`.
+    pub audiences: Vec<Text>,
+    /// `ipaddr`.
+    pub address: Option<Text>,
+    /// Whether `acct` is 1.
+    pub guest: bool,
+    /// `auth_time`.
+    pub authenticated: Option<Seconds>,
+    /// Whether `idtyp` is `app`.
+    pub workload: bool,
+    /// `groups`.
+    pub groups: Option<Vec<Text>>,
+    /// `wids`.
+    pub roles: Option<Vec<Text>>,
+    /// The issuer's mark.
+    pub judged: Option<Text>,
+    /// Where the request comes from.
+    pub from: From,
+    /// The resource's ids, where the profile tells.
+    pub applications: Vec<Text>,
+    /// Whether revocations, risk and devices are enforced.
+    pub enforced: [bool; 3],
+    /// Whether locations are.
+    pub location: LocationClass,
+    /// Whether strictly.
+    pub strict: bool,
+    /// The long and the plain lifetime.
+    pub lifetimes: [Seconds; 2],
+    /// The grace after a change of policy.
+    pub grace: Seconds,
+    /// What the profile does with incapable clients.
+    pub incapable: Incapable,
 }
 
 impl Default for Request {
@@ -178,6 +303,22 @@ impl Default for Request {
             risk_threshold: RiskLevel::High,
             device_compliance: false,
             incapable_clients: Vec::new(),
+            audiences: Vec::new(),
+            address: None,
+            guest: false,
+            authenticated: None,
+            workload: false,
+            groups: None,
+            roles: None,
+            judged: None,
+            from: From::Unknown,
+            applications: Vec::new(),
+            enforced: [true; 3],
+            location: LocationClass::Supported,
+            strict: false,
+            lifetimes: [100_800, 100_800],
+            grace: 7200,
+            incapable: Incapable::Enforce,
         }
     }
 }

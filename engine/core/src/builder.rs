@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use crate::directory::{Compilation, CompiledRanges};
 use crate::event::Event;
 use crate::index::table::FANOUT;
 use crate::position::{Frontier, Incarnation, Offset, Partition, Position};
@@ -24,6 +25,8 @@ pub struct Builder {
     newest_append: UnixMillis,
     /// The branch of the tables that is looked through next for what can be forgotten.
     next_branch: usize,
+    /// Indexes that are still to be compiled; the newest of each tenant.
+    compilations: Vec<Compilation>,
 }
 
 /// What an event did to the state.
@@ -42,13 +45,14 @@ impl Builder {
     /// process, so that nobody can aim ids at one place.
     pub fn new(rules: Arc<Rules>, seed: u64) -> Self {
         Self {
-            state: State::new(seed),
+            state: State::new(seed, rules.horizon),
             rules,
             frontier: Frontier::default(),
             caught_up: false,
             generation: 0,
             newest_append: UnixMillis::ZERO,
             next_branch: 0,
+            compilations: Vec::new(),
         }
     }
 
@@ -104,8 +108,13 @@ impl Builder {
     /// How many calls of [`forget_some`](Self::forget_some) look through everything.
     pub const FORGET_ROUND: usize = FANOUT;
 
-    /// A snapshot of the state as it is now. Costs a few pointers, whatever the size of the state.
+    /// A snapshot of the state as it is now. Costs a few pointers, whatever the size of the state, and
+    /// what decisions read of those directories in which policies, locations or settings changed.
     pub fn freeze(&mut self) -> Snapshot {
+        for compilation in self.state.settle() {
+            self.compilations.retain(|other| !other.is_of_the_tenant_of(&compilation));
+            self.compilations.push(compilation);
+        }
         self.generation += 1;
         Snapshot {
             generation: self.generation,
@@ -115,6 +124,17 @@ impl Builder {
             state: self.state.clone(),
             newest_append: self.newest_append,
         }
+    }
+
+    /// An index that takes longer to compile than other events may wait. Compile it elsewhere and give it
+    /// to [`install`](Self::install); no answer depends on when that happens.
+    pub fn take_compilation(&mut self) -> Option<Compilation> {
+        self.compilations.pop()
+    }
+
+    /// Puts a compiled index in place; it is used from the next snapshot on.
+    pub fn install(&mut self, compiled: CompiledRanges) {
+        self.state.install(compiled);
     }
 
     /// The rules that snapshots will follow.

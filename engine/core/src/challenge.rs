@@ -19,9 +19,18 @@ const DESCRIPTION: &str = "Continuous access evaluation resulted in challenge wi
 /// The claims request of a challenge, minified: ASCII, of a length divisible by three, so that its
 /// base64 has no padding; none of its bytes makes a `+` or a `/`.
 pub fn claims_json(challenge: &Challenge) -> String {
-    let Challenge { not_before, code: _ } = challenge;
-    let mut json =
-        format!(r#"{{"access_token":{{"nbf":{{"essential":true,"value":"{not_before}"}}}}}}"#);
+    let Challenge { not_before, address, max_age, code: _ } = challenge;
+    let mut members = Vec::new();
+    if let Some(not_before) = not_before {
+        members.push(format!(r#""nbf":{{"essential":true,"value":"{not_before}"}}"#));
+    }
+    if let Some(address) = address {
+        members.push(format!(r#""xms_rp_ipaddr":{{"value":"{address}"}}"#));
+    }
+    if max_age.is_some() {
+        members.push(r#""auth_time":{"essential":true}"#.to_owned());
+    }
+    let mut json = format!(r#"{{"access_token":{{{}}}}}"#, members.join(","));
     while json.len() % 3 != 0 {
         json.insert(json.len() - 1, ' ');
     }
@@ -45,6 +54,10 @@ pub fn www_authenticate(
             }
             header.parameter("error", "insufficient_claims");
             header.parameter("error_description", &format!("{DESCRIPTION}{}", challenge.code));
+            // RFC 9470, section 3.
+            if let Some(max_age) = challenge.max_age {
+                header.parameter("max_age", &max_age.as_secs().to_string());
+            }
             header.parameter("claims", &STANDARD.encode(claims_json(challenge)));
         }
         (Verdict::Deny, _) if decision.http_status == 401 => {
@@ -89,7 +102,7 @@ const fn invalid_token(reason: Reason) -> &'static str {
     match reason {
         Reason::Malformed => "The access token is malformed",
         Reason::IssueTimeMissing => "The access token does not say when it was issued",
-        Reason::BeyondHorizon => "The access token was issued too long ago",
+        Reason::BeyondHorizon | Reason::Lifetime => "The access token was issued too long ago",
         Reason::Expired => "The access token expired",
         Reason::NotYetValid => "The access token is not valid yet",
         Reason::UnknownIssuer | Reason::TenantNotServed => {
@@ -98,6 +111,10 @@ const fn invalid_token(reason: Reason) -> &'static str {
         Reason::Revoked | Reason::Account | Reason::Risk | Reason::Device => {
             "The access token was revoked"
         }
+        Reason::Policy | Reason::Location => "A policy does not let this access token in",
+        Reason::ConditionsChanged => "The access token was issued under other conditions",
+        Reason::SignInFrequency => "The sign-in is too long ago",
+        Reason::Outdated => "The access token was issued before policies changed",
         Reason::NotReady => "The access token can not be judged yet",
     }
 }
@@ -109,9 +126,47 @@ mod tests {
 
     fn challenge(not_before: i64) -> Challenge {
         Challenge {
-            not_before: UnixSeconds::from_seconds(not_before),
+            not_before: Some(UnixSeconds::from_seconds(not_before)),
+            address: None,
+            max_age: None,
             code: crate::decision::CODE_REVOKED,
         }
+    }
+
+    #[test]
+    fn addresses_and_sign_ins_fit_both_alphabets_too() {
+        let max_age = Some(std::time::Duration::from_hours(4));
+        let v6 =
+            |number: u32| std::net::Ipv6Addr::from(u128::from(number) << 64 | 0x2001_0db8 << 96);
+        for number in 0..20_000u32 {
+            let v4 = std::net::Ipv4Addr::from(number.wrapping_mul(2_654_435_761));
+            for address in [v4.into(), v6(number.wrapping_mul(40_503)).into()] {
+                for max_age in [None, max_age] {
+                    let asked = Challenge {
+                        address: Some(address),
+                        max_age,
+                        ..challenge(1_760_000_000 + i64::from(number))
+                    };
+                    let json = claims_json(&asked);
+                    let encoded = STANDARD.encode(&json);
+                    assert!(!encoded.contains(['=', '+', '/', '-', '_']), "{json}");
+                }
+            }
+        }
+        let sign_in = Challenge { not_before: None, max_age, ..challenge(0) };
+        assert_eq!(
+            claims_json(&sign_in).trim_end_matches(['}', ' ']),
+            r#"{"access_token":{"auth_time":{"essential":true"#
+        );
+    }
+
+    #[test]
+    fn an_address_is_asked_for_in_the_bytes_that_clients_were_tested_with() {
+        let address = Some("203.0.113.9".parse().expect("an address"));
+        assert_eq!(
+            STANDARD.encode(claims_json(&Challenge { address, ..challenge(1_760_000_000) })),
+            "eyJhY2Nlc3NfdG9rZW4iOnsibmJmIjp7ImVzc2VudGlhbCI6dHJ1ZSwidmFsdWUiOiIxNzYwMDAwMDAwIn0sInhtc19ycF9pcGFkZHIiOnsidmFsdWUiOiIyMDMuMC4xMTMuOSJ9fSB9"
+        );
     }
 
     #[test]

@@ -3,18 +3,21 @@
 //! State is a set of slots, and each slot holds the greatest value that any event gave it. An event
 //! does nothing but offer values to slots ([`Event::consequences`]), so state is a join: whatever
 //! the order, the batches and the copies in which events arrive, the same set of them leaves the
-//! same state (SEMANTICS.md E1). Two kinds of slot exist:
+//! same state (SEMANTICS.md E1). Three kinds of slot exist:
 //!
 //! - a **cutoff** of a [`Scope`]: tokens issued before it are revoked. The later instant wins and
 //!   nothing takes it back (E13);
 //! - a **register** of an object and a source: the later word wins, and of two words of one
-//!   instant the more restrictive (E15).
+//!   instant the more restrictive (E15);
+//! - the **versions** of something that the directory holds, and single words about who belongs to a
+//!   group: the newest complete version is in force, with newer single words over it (E9, E10).
 //!
 //! Because the whole effect of an event is a list of values, "this record is no longer needed" is a
 //! question about the same list: see [`crate::retention`].
 
 use crate::event::{Declaration, Event, Fact, Finer, RecordKey, RiskLevel};
 use crate::ids::{Name, ObjectKey};
+use crate::policy::{Membership, Version};
 use crate::time::UnixMillis;
 
 /// A value that an event offers to a slot.
@@ -37,6 +40,26 @@ pub enum Consequence<'e> {
         at: UnixMillis,
         /// How restrictive the standing is; 0 is harmless. Ordered within the facet.
         standing: u8,
+    },
+    /// Something that the directory holds has a new version, of which this is a part.
+    Version {
+        /// Which part, of what.
+        version: &'e Version,
+        /// The time of the version.
+        at: UnixMillis,
+        /// Orders versions of one time.
+        hash: [u8; 16],
+    },
+    /// A user came into a group or left it at `at`.
+    Member {
+        /// Which group.
+        group: ObjectKey,
+        /// Who.
+        user: ObjectKey,
+        /// When.
+        at: UnixMillis,
+        /// Whether they came or went.
+        membership: Membership,
     },
     /// A source of the tenant can be relied on for this, since `at`.
     Declaration {
@@ -151,6 +174,18 @@ impl Event {
             Fact::Compliance { device, compliance } => {
                 offer(self.register(*device, Facet::DeviceCompliance, *compliance as u8));
             }
+            // E9, E10: of the directory there is one, whichever source speaks of it.
+            Fact::Version(version) => offer(Consequence::Version {
+                version,
+                at: self.register_time(),
+                hash: version.body.content_hash(),
+            }),
+            Fact::Member { group, user, membership } => offer(Consequence::Member {
+                group: *group,
+                user: *user,
+                at: self.register_time(),
+                membership: *membership,
+            }),
             // E13.
             Fact::Source { source, declaration } => offer(Consequence::Declaration {
                 source,

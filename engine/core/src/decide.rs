@@ -1,21 +1,30 @@
 //! Who gets in.
 //!
 //! [`decide`] is total and pure: a function of a snapshot, a request and an instant. It reads no
-//! clock, takes no lock, allocates nothing, and has no way to fail; what can't be known is a value
-//! with an answer of its own. Each function below is one rule of `engine/SEMANTICS.md` and leaves
-//! at most one finding; [`Decision::from_findings`] makes one answer of them.
+//! clock, takes no lock, allocates nothing where it allows, and has no way to fail; what can't be known is
+//! a value with an answer of its own. Each function below is one rule of `engine/SEMANTICS.md` and leaves
+//! at most one finding; [`Decision::of`] makes one answer of them. Which policies apply is found in
+//! [`crate::evaluate`].
 
+use std::net::IpAddr;
+use std::ops::Deref;
 use std::time::Duration;
 
 use crate::consequence::{Facet, FinerKind};
-use crate::decision::{Answer, Decision, Finding, Findings, Reason, Refusal, ScopeName};
+use crate::decision::{
+    Answer, BlockRow, Collected, Decision, Finding, Notes, Reason, Refusal, Report, ScopeName,
+};
+use crate::directory::Directory;
+use crate::evaluate::{Applying, Counting, Known, Subject, Survey};
 use crate::event::RiskLevel;
-use crate::ids::{Id, ObjectKey};
+use crate::ids::{Id, Name, ObjectKey};
 use crate::index::names::Number;
+use crate::index::ranges;
 use crate::limits;
+use crate::policy::{Grant, Mode};
 use crate::request::{AccessRequest, Token};
 use crate::row::{CutoffKind, CutoffRow, Hint, NO_ISSUER};
-use crate::rules::{Profile, Rules, Unbound};
+use crate::rules::{Issuer, Rules, Unbound};
 use crate::snapshot::Snapshot;
 use crate::state::State;
 use crate::tenant::Tenant;
@@ -46,25 +55,21 @@ pub fn decide(snapshot: &Snapshot, request: &AccessRequest<'_>, now: UnixMillis)
         let wait = Refusal::Unavailable { retry_after_s: limits::RETRY_AFTER_NOT_READY_S };
         return Decision::refuse(generation, Reason::NotReady, wait);
     }
-    let mut findings = Findings::default();
-    // A tenant of which no event was ever seen has nothing to look up.
-    if let Some((number, tenant)) = snapshot.state.tenants.get(token.tenant.as_str()) {
-        let judge = Judge {
-            state: &snapshot.state,
-            number,
-            tenant,
-            token,
-            profile: request.profile,
-            user: token.subject.key(),
-            issued_at,
-            issued: issued_at.saturating_add(issuer.issue_time_skew),
-            capable: token.is_capable(request.profile),
-            clock_skew: rules.clock_skew,
-            now,
-        };
-        judge.findings(&mut findings);
-    }
-    Decision::from_findings(generation, findings)
+    let mut judge = Judge {
+        snapshot,
+        request,
+        token,
+        issuer,
+        tenant: snapshot.state.tenants.get(token.tenant.as_str()),
+        user: token.subject.key(),
+        issued_at,
+        issued: issued_at.saturating_add(issuer.issue_time_skew),
+        capable: token.is_capable(request.profile),
+        clock_skew: rules.clock_skew,
+        now,
+        notes: Notes::default(),
+    };
+    judge.decision()
 }
 
 /// D1: whether a token of the right shape is alive at all. Returns its issue time.
@@ -88,13 +93,14 @@ fn alive(token: &Token<'_>, rules: &Rules, now: UnixMillis) -> Result<UnixSecond
     Ok(issued_at)
 }
 
-/// One token before one tenant's state.
+/// One token before everything that is known.
 struct Judge<'a> {
-    state: &'a State,
-    number: Number,
-    tenant: &'a Tenant,
+    snapshot: &'a Snapshot,
+    request: &'a AccessRequest<'a>,
     token: &'a Token<'a>,
-    profile: &'a Profile,
+    issuer: &'a Issuer,
+    /// `None`: no event of the tenant was ever seen, and there is nothing to look up.
+    tenant: Option<(Number, &'a Tenant)>,
     user: ObjectKey,
     /// The token's `iat`.
     issued_at: UnixSeconds,
@@ -103,6 +109,7 @@ struct Judge<'a> {
     capable: bool,
     clock_skew: Duration,
     now: UnixMillis,
+    notes: Notes,
 }
 
 /// The highest cutoff that reaches the token.
@@ -113,9 +120,346 @@ struct Reached {
     since: UnixMillis,
 }
 
-impl Judge<'_> {
-    /// Every reason, in the order of [`Reason`].
-    fn findings(&self, findings: &mut Findings) {
+/// How much is evaluated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extent {
+    /// Ages alone: D7 and D8.
+    Ages,
+    /// Everything.
+    Whole,
+}
+
+impl<'a> Judge<'a> {
+    /// Without a directory there are no policies; everything else is the same.
+    fn decision(&mut self) -> Decision {
+        let AccessRequest { profile, seen, .. } = *self.request;
+        let mut enforced = Collected::shown();
+        let directory = self.directory();
+        let Some(directory) = directory else {
+            let survey = Survey::default();
+            self.findings(&mut enforced, Extent::Whole, &survey, None);
+            let permitted = self.permitted(Known::Yes, &survey);
+            self.lifetime(&mut enforced, permitted);
+            return self.answer(enforced, None, None);
+        };
+        let number = self.tenant.and_then(|(tenant, _)| self.state().subject(tenant, self.user));
+        let subject = Subject::new(directory, number, self.token, profile, seen);
+        let scope = subject.scope();
+        let is_limited = scope == Known::No || (!self.capable && subject.honours_incapable());
+        let is_reported = subject.view.mode == Mode::ReportOnly && !is_limited;
+        let extent = if is_limited || is_reported { Extent::Ages } else { Extent::Whole };
+        self.evaluate(&mut enforced, extent, Counting::Enforced, scope, subject);
+        let report = (is_reported || subject.view.reports).then(|| {
+            let notes = self.notes;
+            let mut counted = Collected::counted();
+            let extent = if is_limited { Extent::Ages } else { Extent::Whole };
+            self.evaluate(&mut counted, extent, Counting::Reported, scope, subject);
+            self.notes = notes;
+            counted.outcome.report()
+        });
+        self.answer(enforced, report, subject.address())
+    }
+
+    fn answer(
+        &self,
+        enforced: Collected,
+        report: Option<Report>,
+        address: Option<IpAddr>,
+    ) -> Decision {
+        let decision = Decision::of(self.snapshot.generation, enforced, address);
+        Decision { notes: self.notes, report, ..decision }
+    }
+
+    fn state(&self) -> &'a State {
+        &self.snapshot.state
+    }
+
+    fn directory(&self) -> Option<&'a Directory> {
+        let (number, tenant) = self.tenant?;
+        if !tenant.has_directory {
+            return None;
+        }
+        self.state().directories.get(number)
+    }
+
+    /// Everything that policies bear on.
+    fn evaluate(
+        &mut self,
+        collected: &mut Collected,
+        extent: Extent,
+        counting: Counting,
+        scope: Known,
+        mut subject: Subject<'a>,
+    ) {
+        let survey = subject.survey(counting);
+        self.notes.location_not_evaluated |= survey.left_out && extent == Extent::Whole;
+        let policies = Policies { subject: &subject, counting, scope, survey: &survey };
+        self.findings(collected, extent, &survey, Some(&policies));
+        self.sign_in_frequency(collected, &survey);
+        if extent == Extent::Whole && survey.refuses {
+            self.outdated(collected, &policies);
+        }
+        let permitted = self.permitted(scope, &survey);
+        self.lifetime(collected, permitted);
+    }
+
+    /// Every reason up to changed conditions, in the order of [`Reason`].
+    fn findings(
+        &mut self,
+        collected: &mut Collected,
+        extent: Extent,
+        survey: &Survey,
+        policies: Option<&Policies<'_, 'a>>,
+    ) {
+        if extent == Extent::Ages {
+            return;
+        }
+        if let Some((number, tenant)) = self.tenant {
+            let known = Judged { judge: self, state: self.state(), number, tenant };
+            known.findings(collected, survey.needs_compliance);
+        }
+        if let Some(policies) = policies.filter(|_| survey.refuses) {
+            self.blocked(collected, policies);
+            self.conditions_changed(collected, policies);
+        }
+    }
+
+    /// D5: a policy that blocks.
+    fn blocked(&mut self, collected: &mut Collected, policies: &Policies<'_, 'a>) {
+        let mut anywhere: Option<Finding> = None;
+        let mut here: Option<Finding> = None;
+        for applying in policies.subject.applying(policies.counting) {
+            let standing = applying.standing;
+            if standing.policy.grant != Grant::Block {
+                continue;
+            }
+            let row = self.block_row(&applying, policies);
+            let forbidden = Answer::Deny(Refusal::Forbidden);
+            let answer = match row {
+                BlockRow::Judged => {
+                    self.notes.ip_variation = true;
+                    continue;
+                }
+                // What a client that can't be asked gets next is refused again.
+                BlockRow::Otherwise if self.capable => {
+                    Answer::Challenge { not_before: self.issued_at.next() }
+                }
+                _ => forbidden,
+            };
+            let is_anywhere = row == BlockRow::Anywhere;
+            let reason = if is_anywhere { Reason::Policy } else { Reason::Location };
+            let slot = if is_anywhere { &mut anywhere } else { &mut here };
+            let outweighs = |known: &Finding| answer == forbidden && known.answer != forbidden;
+            if slot.as_ref().is_none_or(outweighs) {
+                *slot = Some(Finding {
+                    policy: Some(standing.policy.id.clone()),
+                    row: Some(row),
+                    ..Finding::new(reason, Some(standing.changed), answer)
+                });
+            }
+        }
+        for finding in [anywhere, here].into_iter().flatten() {
+            collected.push(finding);
+        }
+    }
+
+    /// The first row of D5's table that counts.
+    fn block_row(&self, applying: &Applying<'_>, policies: &Policies<'_, 'a>) -> BlockRow {
+        let Policies { subject, survey, .. } = policies;
+        let signed_in_at = subject.signed_in_at.and_then(|at| at.address);
+        if applying.standing.policy.places.is_none() {
+            BlockRow::Anywhere
+        } else if survey.is_strict && applying.at_sign_in == Some(false) {
+            BlockRow::Strict
+        } else if signed_in_at.is_some()
+            && signed_in_at == subject.address()
+            && self.is_issued_after(applying.standing.changed)
+        {
+            BlockRow::SameAddress
+        } else if subject.address().is_none() || (signed_in_at.is_none() && self.lives_an_hour()) {
+            BlockRow::AddressUnknown
+        } else if !survey.is_strict && self.is_judged(applying, policies) {
+            BlockRow::Judged
+        } else if self.is_younger_than(limits::FRESH_TOKEN) {
+            BlockRow::JustIssued
+        } else {
+            BlockRow::Otherwise
+        }
+    }
+
+    /// D5: whether the identity provider saw another address than we do and let the user in.
+    fn is_judged(&self, applying: &Applying<'_>, policies: &Policies<'_, 'a>) -> bool {
+        let Policies { subject, scope, survey, .. } = policies;
+        let Some(address) = subject.address() else { return false };
+        let judged = &self.issuer.judged;
+        if !self.capable
+            || judged.exception_ranges.as_ref().is_some_and(|only| !only.contains(address))
+        {
+            return false;
+        }
+        let is_marked = judged.by_mark
+            && self.token.judged.is_some_and(|mark| {
+                // A mark that is an address or a range is for that only.
+                ranges::holds(mark, address).unwrap_or(!mark.is_empty())
+            });
+        let is_short = !judged.one_hour_audiences.is_empty()
+            && self.token.audiences.iter().any(|one| judged.one_hour_audiences.contains(one))
+            && *scope == Known::Yes
+            && !self.token.is_guest
+            && !survey.is_plain
+            && self.lives_an_hour()
+            && applying.at_sign_in == Some(false);
+        is_marked || is_short
+    }
+
+    /// Whether the token was issued to live an hour.
+    fn lives_an_hour(&self) -> bool {
+        let hour = limits::ONE_HOUR + self.clock_skew;
+        self.token.expires.is_some_and(|expires| {
+            UnixSeconds::from_seconds(expires) <= self.issued.saturating_add(hour)
+        })
+    }
+
+    /// P7: a policy that demands something now and did not at the sign-in.
+    fn conditions_changed(&mut self, collected: &mut Collected, policies: &Policies<'_, 'a>) {
+        let Policies { subject, survey, counting, .. } = policies;
+        for applying in subject.applying(*counting) {
+            let policy = &applying.standing.policy;
+            let asks_more = matches!(policy.grant, Grant::Other | Grant::CompliantDevice);
+            if !asks_more || applying.at_sign_in != Some(false) {
+                continue;
+            }
+            if !survey.is_strict && self.is_judged(&applying, policies) {
+                self.notes.ip_variation = true;
+                continue;
+            }
+            let is_refused =
+                subject.address().is_none() || self.is_younger_than(limits::FRESH_TOKEN);
+            let challenge = Answer::Challenge { not_before: self.issued_at.next() };
+            let answer = self.ask(challenge, is_refused);
+            collected.push(Finding {
+                policy: Some(policy.id.clone()),
+                ..Finding::new(Reason::ConditionsChanged, None, answer)
+            });
+            return;
+        }
+    }
+
+    /// D7: how long ago the sign-in may be.
+    fn sign_in_frequency(&mut self, collected: &mut Collected, survey: &Survey) {
+        let Some(frequency) = survey.frequency else { return };
+        let authenticated = self.token.authenticated.map(UnixSeconds::from_seconds);
+        self.notes.sign_in_time_missing |= authenticated.is_none();
+        let since = authenticated.unwrap_or(self.issued_at);
+        if self.now.is_after(since.saturating_add(frequency).saturating_add(self.clock_skew)) {
+            let is_refused = self.is_younger_than(limits::FRESH_TOKEN);
+            let answer = self.ask(Answer::SignIn { max_age: frequency }, is_refused);
+            collected.push(Finding::new(Reason::SignInFrequency, None, answer));
+        }
+    }
+
+    /// P8: a token from before a change of policy, longer ago than the grace.
+    fn outdated(&self, collected: &mut Collected, policies: &Policies<'_, 'a>) {
+        let Policies { subject, counting, .. } = policies;
+        let grace = self.request.profile.outdated_grace;
+        let mut newest: Option<(UnixMillis, Name)> = None;
+        for Applying { standing, .. } in subject.applying(*counting) {
+            if !matches!(standing.policy.grant, Grant::Other | Grant::CompliantDevice) {
+                continue;
+            }
+            let came = subject
+                .number
+                .and_then(|number| standing.came_under(subject.directory, number))
+                .unwrap_or_default();
+            let changed = standing.changed.max(came);
+            if !self.is_issued_after(changed)
+                && self.now >= changed.saturating_add(grace)
+                && newest.as_ref().is_none_or(|(known, _)| changed > *known)
+            {
+                newest = Some((changed, standing.policy.id.clone()));
+            }
+        }
+        let Some((changed, policy)) = newest else { return };
+        let is_refused = self.is_younger_than(limits::FRESH_TOKEN);
+        let challenge = Answer::Challenge { not_before: changed.floor_to_second().next() };
+        let answer = self.ask(challenge, is_refused);
+        let finding = Finding::new(Reason::Outdated, Some(changed), answer);
+        collected.push(Finding { policy: Some(policy), ..finding });
+    }
+
+    /// D8: how long the token is honoured.
+    fn permitted(&self, scope: Known, survey: &Survey) -> Duration {
+        let profile = self.request.profile;
+        let is_long =
+            self.capable && scope == Known::Yes && !survey.is_plain && !self.token.is_guest;
+        if is_long { profile.long_lifetime } else { profile.plain_lifetime }
+    }
+
+    /// D8: a token that is older than it may become.
+    fn lifetime(&self, collected: &mut Collected, permitted: Duration) {
+        let permitted = permitted + self.clock_skew;
+        let now = self.now.floor_to_second();
+        if now < self.issued.saturating_add(permitted) {
+            return;
+        }
+        let is_refused = self.is_younger_than(limits::FRESH_TOKEN);
+        let challenge = Answer::Challenge { not_before: now.saturating_sub(permitted).next() };
+        let answer = self.ask(challenge, is_refused);
+        collected.push(Finding::new(Reason::Lifetime, None, answer));
+    }
+
+    /// D9's table: what is asked of a capable client, unless another token would not help.
+    fn ask(&self, question: Answer, is_refused: bool) -> Answer {
+        if is_refused {
+            Answer::Deny(Refusal::Forbidden)
+        } else if self.capable {
+            question
+        } else {
+            Answer::Deny(Refusal::InvalidToken)
+        }
+    }
+
+    /// Whether the token was issued after an instant: D3's comparison is false.
+    fn is_issued_after(&self, at: UnixMillis) -> bool {
+        self.issued > at.floor_to_second()
+    }
+
+    /// Whether the token was issued less than `age` ago.
+    fn is_younger_than(&self, age: Duration) -> bool {
+        // In milliseconds, since `now` is. An issue time before 1970 is not young.
+        let issued_ms = u64::try_from(self.issued.as_seconds()).map(|s| s.saturating_mul(1000));
+        issued_ms.is_ok_and(|issued| self.now < UnixMillis::from_millis(issued).saturating_add(age))
+    }
+}
+
+/// The policies that count, before a token.
+struct Policies<'p, 'a> {
+    subject: &'p Subject<'a>,
+    counting: Counting,
+    scope: Known,
+    survey: &'p Survey,
+}
+
+/// One token before what events said of its tenant.
+struct Judged<'j, 'a> {
+    judge: &'j Judge<'a>,
+    state: &'a State,
+    number: Number,
+    tenant: &'a Tenant,
+}
+
+impl<'a> Deref for Judged<'_, 'a> {
+    type Target = Judge<'a>;
+
+    fn deref(&self) -> &Judge<'a> {
+        self.judge
+    }
+}
+
+impl Judged<'_, '_> {
+    /// D3 and D4, in the order of [`Reason`].
+    fn findings(&self, findings: &mut Collected, needs_compliance: bool) {
+        let profile = self.request.profile;
         let user = self.cutoff_row(CutoffKind::User, NO_ISSUER, self.user);
         let hints = user.map_or(Hint::NONE, |row| row.hints);
         let device = self
@@ -123,21 +467,25 @@ impl Judge<'_> {
             .device
             .filter(|_| self.tenant.has(CutoffKind::Device))
             .and_then(|id| self.cutoff_row(CutoffKind::Device, NO_ISSUER, id.key()));
-        if let Some(reached) = self.revoked(user, device, hints) {
-            findings.push(self.cutoff_finding(Reason::Revoked, reached, Some(reached.scope)));
+        if profile.revocation {
+            if let Some(reached) = self.revoked(user, device, hints) {
+                findings.push(self.cutoff_finding(Reason::Revoked, reached, Some(reached.scope)));
+            }
+            if hints.has(Hint::register(Facet::Account)) {
+                self.register(findings, Reason::Account, Facet::Account, self.user);
+            }
         }
-        if hints.has(Hint::register(Facet::Account)) {
-            self.register(findings, Reason::Account, Facet::Account, self.user);
-        }
-        if let Some(reached) = self.risk(hints) {
+        if profile.user_risk
+            && let Some(reached) = self.risk(hints)
+        {
             findings.push(self.cutoff_finding(Reason::Risk, reached, None));
         }
-        if let Some(row) = device {
+        if let Some(row) = device.filter(|_| profile.device) {
             let object = crate::index::Row::key(row).id;
             let refused = row.hints.has(Hint::register(Facet::DeviceState))
                 && self.register(findings, Reason::Device, Facet::DeviceState, object);
             if !refused
-                && self.profile.device_compliance
+                && (profile.device_compliance || needs_compliance)
                 && row.hints.has(Hint::register(Facet::DeviceCompliance))
             {
                 self.register(findings, Reason::Device, Facet::DeviceCompliance, object);
@@ -195,7 +543,7 @@ impl Judge<'_> {
     fn risk(&self, hints: Hint) -> Option<Reached> {
         let mut highest = Highest(None);
         for level in [RiskLevel::Low, RiskLevel::Medium, RiskLevel::High] {
-            if level >= self.profile.risk_threshold
+            if level >= self.request.profile.risk_threshold
                 && hints.has(Hint::risk(level))
                 && let Some(row) = self.cutoff_row(CutoffKind::risk(level), NO_ISSUER, self.user)
             {
@@ -247,7 +595,7 @@ impl Judge<'_> {
         } else {
             Answer::Challenge { not_before }
         };
-        Finding { reason, scope, since: Some(since), answer }
+        Finding { scope, ..Finding::new(reason, Some(since), answer) }
     }
 
     /// D4: an object in a state that refuses it, whatever the token's age. A token from before that
@@ -255,7 +603,7 @@ impl Judge<'_> {
     /// since is refused, as the next one would be. Returns whether there was one.
     fn register(
         &self,
-        findings: &mut Findings,
+        findings: &mut Collected,
         reason: Reason,
         facet: Facet,
         object: ObjectKey,
@@ -275,15 +623,8 @@ impl Judge<'_> {
         } else {
             Answer::Challenge { not_before: last.floor_to_second().next() }
         };
-        findings.push(Finding { reason, scope: None, since: Some(last), answer });
+        findings.push(Finding::new(reason, Some(last), answer));
         true
-    }
-
-    /// Whether the token was issued less than `age` ago.
-    fn is_younger_than(&self, age: Duration) -> bool {
-        // In milliseconds, since `now` is. An issue time before 1970 is not young.
-        let issued_ms = u64::try_from(self.issued.as_seconds()).map(|s| s.saturating_mul(1000));
-        issued_ms.is_ok_and(|issued| self.now < UnixMillis::from_millis(issued).saturating_add(age))
     }
 
     fn cutoff_row(&self, kind: CutoffKind, issuer: Number, id: ObjectKey) -> Option<&CutoffRow> {

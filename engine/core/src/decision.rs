@@ -1,8 +1,12 @@
 //! What is answered: a verdict with everything that led to it.
 //!
 //! Each rule that speaks leaves a [`Finding`] with the answer that it alone would give; how several
-//! become one answer is D9, in [`Decision::from_findings`]. Nothing here allocates.
+//! become one answer is D9, in [`Outcome`]. A decision that allows has no findings and allocates nothing.
 
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::ids::Name;
 use crate::time::{UnixMillis, UnixSeconds};
 
 /// The answer in one word.
@@ -41,8 +45,67 @@ pub enum Reason {
     Risk,
     /// The device is disabled, deleted, or not compliant (D4).
     Device,
+    /// A policy blocks at any address (D5).
+    Policy,
+    /// A policy blocks at the address seen (D5).
+    Location,
+    /// A policy demands more at the address seen than at the one of the sign-in (P7).
+    ConditionsChanged,
+    /// The sign-in is too long ago (D7).
+    SignInFrequency,
+    /// The token was issued before a policy changed (P8).
+    Outdated,
+    /// The token is older than it may become (D8).
+    Lifetime,
     /// This process has not read its log to the end yet (F3).
     NotReady,
+}
+
+/// The row of D5's table that a block met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum BlockRow {
+    /// The policy has no location condition.
+    Anywhere,
+    /// Strict, and the policy would not have matched at the sign-in.
+    Strict,
+    /// The identity provider judged this very address.
+    SameAddress,
+    /// Where the user is, or was, is not known.
+    AddressUnknown,
+    /// The identity provider let the user in although it saw another address.
+    Judged,
+    /// The token has just been issued.
+    JustIssued,
+    /// None of these: another sign-in may help.
+    Otherwise,
+}
+
+/// What a decision says beside its reasons.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Notes {
+    /// A block was passed because the token is judged (D5).
+    pub ip_variation: bool,
+    /// Location policies were left out (D6).
+    pub location_not_evaluated: bool,
+    /// `iat` stood in for `auth_time` (D7).
+    pub sign_in_time_missing: bool,
+}
+
+/// Several reasons, as a set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reasons(u32);
+
+/// What the answer would be if everything were enforced that is only reported (P1, P3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The reason that is named first.
+    pub primary: Option<Reason>,
+    /// Every reason.
+    pub reasons: Reasons,
+    /// The status.
+    pub http_status: u16,
 }
 
 /// Which cutoff or register it was.
@@ -78,6 +141,11 @@ pub enum Answer {
         /// The challenge's `nbf`.
         not_before: UnixSeconds,
     },
+    /// Ask for a new sign-in, at most so old.
+    SignIn {
+        /// The sign-in frequency.
+        max_age: Duration,
+    },
     /// Refuse.
     Deny(Refusal),
 }
@@ -97,7 +165,7 @@ pub enum Refusal {
 }
 
 /// One reason, with its evidence and its own answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// The rule that spoke.
     pub reason: Reason,
@@ -105,27 +173,54 @@ pub struct Finding {
     pub scope: Option<ScopeName>,
     /// The cutoff, or since when the register says so.
     pub since: Option<UnixMillis>,
+    /// The policy that spoke, where it was one.
+    pub policy: Option<Name>,
+    /// The row of D5's table, where a policy blocks.
+    pub row: Option<BlockRow>,
     /// The answer to this reason alone.
     pub answer: Answer,
 }
 
-/// At most one finding per reason that can meet others: D1, D2 and F3 stand alone.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Findings {
-    slots: [Option<Finding>; 4],
+/// Findings, at most one per reason, in the order of [`Reason`]. None of them takes no memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Findings(Vec<Finding>);
+
+/// One answer of several, as findings come (D9).
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Outcome {
+    /// The first reason that refuses.
+    denied: Option<Reason>,
+    /// The first reason that challenges.
+    challenged: Option<Reason>,
+    reasons: Reasons,
+    forbidden: bool,
+    retry_after_s: Option<u32>,
+    not_before: Option<UnixSeconds>,
+    needs_address: bool,
+    max_age: Option<Duration>,
+}
+
+/// Where findings go: into an outcome, and where they are shown, into a list.
+pub(crate) struct Collected {
+    pub(crate) outcome: Outcome,
+    findings: Option<Findings>,
 }
 
 /// What the client is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Challenge {
     /// A token issued at this second or later.
-    pub not_before: UnixSeconds,
+    pub not_before: Option<UnixSeconds>,
+    /// For the identity provider: the address that was seen.
+    pub address: Option<IpAddr>,
+    /// A sign-in at most so old.
+    pub max_age: Option<Duration>,
     /// The code in the description.
     pub code: &'static str,
 }
 
 /// The answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
     /// The verdict.
     pub verdict: Verdict,
@@ -139,6 +234,10 @@ pub struct Decision {
     pub http_status: u16,
     /// Seconds to wait, with 503.
     pub retry_after_s: Option<u32>,
+    /// What it says beside its reasons.
+    pub notes: Notes,
+    /// What it would be if everything were enforced; `None` where everything is.
+    pub report: Option<Report>,
     /// The snapshot that answered.
     pub generation: u64,
 }
@@ -146,80 +245,171 @@ pub struct Decision {
 /// The code of a challenge because of an event. SOURCE: Microsoft's documentation of CAE.
 pub const CODE_REVOKED: &str = "TokenIssuedBeforeRevocationTimestamp";
 
+/// The code of a challenge because of an address. SOURCE: Microsoft's documentation of CAE.
+pub const CODE_LOCATION: &str = "LocationConditionEvaluationSatisfied";
+
+/// The code of a challenge because of a token's or a sign-in's age. SOURCE: Microsoft's documentation of
+/// CAE.
+pub const CODE_OUTDATED: &str = "TokenCreatedWithOutdatedPolicies";
+
+impl Reason {
+    /// Every reason, in order.
+    pub const ALL: [Self; 18] = [
+        Self::Malformed,
+        Self::IssueTimeMissing,
+        Self::BeyondHorizon,
+        Self::Expired,
+        Self::NotYetValid,
+        Self::UnknownIssuer,
+        Self::TenantNotServed,
+        Self::Revoked,
+        Self::Account,
+        Self::Risk,
+        Self::Device,
+        Self::Policy,
+        Self::Location,
+        Self::ConditionsChanged,
+        Self::SignInFrequency,
+        Self::Outdated,
+        Self::Lifetime,
+        Self::NotReady,
+    ];
+
+    /// The code of a challenge that this reason is named first in.
+    const fn code(self) -> &'static str {
+        match self {
+            Self::Location | Self::ConditionsChanged => CODE_LOCATION,
+            Self::SignInFrequency | Self::Outdated | Self::Lifetime => CODE_OUTDATED,
+            _ => CODE_REVOKED,
+        }
+    }
+}
+
+impl Reasons {
+    /// Every one of them, in the order of [`Reason`].
+    pub fn iter(self) -> impl Iterator<Item = Reason> {
+        Reason::ALL.into_iter().filter(move |reason| self.has(*reason))
+    }
+
+    fn with(self, reason: Reason) -> Self {
+        Self(self.0 | 1 << reason as u32)
+    }
+
+    /// Whether a reason is one of them.
+    pub const fn has(self, reason: Reason) -> bool {
+        self.0 >> reason as u32 & 1 == 1
+    }
+}
+
 impl Findings {
+    /// Every finding, in the order of [`Reason`].
+    pub fn iter(&self) -> impl Iterator<Item = &Finding> + '_ {
+        self.0.iter()
+    }
+}
+
+impl Finding {
+    /// A finding without further evidence.
+    pub(crate) const fn new(reason: Reason, since: Option<UnixMillis>, answer: Answer) -> Self {
+        Self { reason, scope: None, since, policy: None, row: None, answer }
+    }
+}
+
+impl Collected {
+    /// Collects what is shown.
+    pub(crate) fn shown() -> Self {
+        Self { outcome: Outcome::default(), findings: Some(Findings::default()) }
+    }
+
+    /// Collects the outcome alone.
+    pub(crate) fn counted() -> Self {
+        Self { outcome: Outcome::default(), findings: None }
+    }
+
     /// Adds a finding. Findings come in the order of [`Reason`].
     pub(crate) fn push(&mut self, finding: Finding) {
-        if let Some(slot) = self.slots.iter_mut().find(|slot| slot.is_none()) {
-            *slot = Some(finding);
+        self.outcome.add(finding.reason, finding.answer);
+        if let Some(findings) = &mut self.findings {
+            findings.0.push(finding);
+        }
+    }
+}
+
+impl Outcome {
+    fn add(&mut self, reason: Reason, answer: Answer) {
+        self.reasons = self.reasons.with(reason);
+        match answer {
+            Answer::Deny(refusal) => {
+                self.denied = self.denied.or(Some(reason));
+                match refusal {
+                    Refusal::Forbidden => self.forbidden = true,
+                    Refusal::Unavailable { retry_after_s } => {
+                        self.retry_after_s = self.retry_after_s.max(Some(retry_after_s));
+                    }
+                    Refusal::InvalidToken => {}
+                }
+            }
+            Answer::Challenge { not_before } => {
+                self.challenged = self.challenged.or(Some(reason));
+                self.not_before = self.not_before.max(Some(not_before));
+                self.needs_address |=
+                    matches!(reason, Reason::Location | Reason::ConditionsChanged);
+            }
+            Answer::SignIn { max_age } => {
+                self.challenged = self.challenged.or(Some(reason));
+                self.max_age = Some(max_age);
+            }
         }
     }
 
-    /// Every finding, in the order of [`Reason`].
-    pub fn iter(&self) -> impl Iterator<Item = &Finding> + '_ {
-        self.slots.iter().flatten()
+    /// Any refusal outweighs a challenge; the primary reason is the first whose own answer is the
+    /// verdict.
+    pub(crate) fn report(&self) -> Report {
+        let (verdict, primary, http_status) = match (self.denied, self.challenged) {
+            (Some(reason), _) => {
+                let status = match (self.forbidden, self.retry_after_s) {
+                    (true, _) => 403,
+                    (false, Some(_)) => 503,
+                    (false, None) => 401,
+                };
+                (Verdict::Deny, Some(reason), status)
+            }
+            (None, Some(reason)) => (Verdict::Challenge, Some(reason), 401),
+            (None, None) => (Verdict::Allow, None, 200),
+        };
+        Report { verdict, primary, reasons: self.reasons, http_status }
     }
 }
 
 impl Decision {
     /// One finding that ends the evaluation.
     pub(crate) fn refuse(generation: u64, reason: Reason, refusal: Refusal) -> Self {
-        let mut findings = Findings::default();
-        let answer = Answer::Deny(refusal);
-        findings.push(Finding { reason, scope: None, since: None, answer });
-        Self::from_findings(generation, findings)
+        let mut collected = Collected::shown();
+        collected.push(Finding::new(reason, None, Answer::Deny(refusal)));
+        Self::of(generation, collected, None)
     }
 
-    /// Makes one answer of several reasons (D9): any refusal outweighs a challenge; the primary
-    /// reason is the first whose own answer is the verdict; one challenge asks for everything.
-    pub(crate) fn from_findings(generation: u64, findings: Findings) -> Self {
-        let mut decision = Self {
-            verdict: Verdict::Allow,
-            findings,
-            primary: None,
-            challenge: None,
-            http_status: 200,
-            retry_after_s: None,
+    /// Makes one answer of several reasons (D9): one challenge asks for everything.
+    pub(crate) fn of(generation: u64, collected: Collected, address: Option<IpAddr>) -> Self {
+        let Collected { outcome, findings } = collected;
+        let Report { verdict, primary, reasons: _, http_status } = outcome.report();
+        let code = primary.filter(|_| verdict == Verdict::Challenge).map(Reason::code);
+        Self {
+            verdict,
+            findings: findings.unwrap_or_default(),
+            primary,
+            challenge: code.map(|code| Challenge {
+                not_before: outcome.not_before,
+                address: address.filter(|_| outcome.needs_address),
+                max_age: outcome.max_age,
+                code,
+            }),
+            http_status,
+            retry_after_s: outcome.retry_after_s.filter(|_| http_status == 503),
+            notes: Notes::default(),
+            report: None,
             generation,
-        };
-        let refusals = || {
-            findings.iter().filter_map(|finding| match finding.answer {
-                Answer::Deny(refusal) => Some((finding.reason, refusal)),
-                Answer::Challenge { .. } => None,
-            })
-        };
-        let challenges = || {
-            findings.iter().filter_map(|finding| match finding.answer {
-                Answer::Challenge { not_before } => Some((finding.reason, not_before)),
-                Answer::Deny(_) => None,
-            })
-        };
-        if let Some((primary, _)) = refusals().next() {
-            decision.verdict = Verdict::Deny;
-            decision.primary = Some(primary);
-            let retry_after_s = refusals()
-                .filter_map(|(_, refusal)| match refusal {
-                    Refusal::Unavailable { retry_after_s } => Some(retry_after_s),
-                    Refusal::InvalidToken | Refusal::Forbidden => None,
-                })
-                .max();
-            if refusals().any(|(_, refusal)| refusal == Refusal::Forbidden) {
-                decision.http_status = 403;
-            } else if retry_after_s.is_some() {
-                decision.http_status = 503;
-                decision.retry_after_s = retry_after_s;
-            } else {
-                decision.http_status = 401;
-            }
-        } else if let Some((primary, _)) = challenges().next() {
-            decision.verdict = Verdict::Challenge;
-            decision.primary = Some(primary);
-            decision.http_status = 401;
-            decision.challenge = challenges()
-                .map(|(_, not_before)| not_before)
-                .max()
-                .map(|not_before| Challenge { not_before, code: CODE_REVOKED });
         }
-        decision
     }
 }
 
@@ -228,15 +418,15 @@ mod tests {
     use super::*;
 
     fn finding(reason: Reason, answer: Answer) -> Finding {
-        Finding { reason, scope: None, since: None, answer }
+        Finding::new(reason, None, answer)
     }
 
     fn decide(findings: &[Finding]) -> Decision {
-        let mut all = Findings::default();
+        let mut all = Collected::shown();
         for finding in findings {
-            all.push(*finding);
+            all.push(finding.clone());
         }
-        Decision::from_findings(1, all)
+        Decision::of(1, all, Some(std::net::Ipv4Addr::LOCALHOST.into()))
     }
 
     const fn challenge(second: i64) -> Answer {
@@ -251,7 +441,23 @@ mod tests {
         ]);
         assert_eq!(decision.verdict, Verdict::Challenge);
         assert_eq!(decision.primary, Some(Reason::Revoked));
-        assert_eq!(decision.challenge.map(|asked| asked.not_before.as_seconds()), Some(12));
+        let asked = decision.challenge.expect("a challenge");
+        assert_eq!(asked.not_before.map(UnixSeconds::as_seconds), Some(12));
+        assert_eq!((asked.address, asked.max_age), (None, None));
+    }
+
+    #[test]
+    fn one_challenge_asks_for_everything_with_the_code_of_the_first_reason() {
+        let max_age = Duration::from_hours(4);
+        let decision = decide(&[
+            finding(Reason::Location, challenge(10)),
+            finding(Reason::SignInFrequency, Answer::SignIn { max_age }),
+            finding(Reason::Lifetime, challenge(11)),
+        ]);
+        let asked = decision.challenge.expect("a challenge");
+        assert_eq!(asked.not_before.map(UnixSeconds::as_seconds), Some(11));
+        assert!(asked.address.is_some() && asked.max_age == Some(max_age));
+        assert_eq!(asked.code, CODE_LOCATION);
     }
 
     #[test]

@@ -7,20 +7,25 @@
 //! A digest finds replicas that went apart by a fault. It is no proof against somebody who forges
 //! state: that would need a hash that can't be steered.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::consequence::FinerKind;
+use crate::directory::{Directory, InForce};
 use crate::event::{Declaration, RecordKey};
 use crate::ids::ObjectKey;
 use crate::index::Row;
 use crate::index::names::{Names, Number};
-use crate::row::{Cutoff, CutoffKey, CutoffKind, NO_ISSUER, PairKey, RegisterKey};
+use crate::index::sets::Change;
+use crate::index::table::Table as Tree;
+use crate::row::{Cutoff, CutoffKey, CutoffKind, NO_ISSUER, PairKey, RegisterKey, SubjectRow};
 use crate::snapshot::Snapshot;
 use crate::state::State;
 use crate::time::UnixMillis;
+use crate::version::Stamp;
 
 /// The digest of a snapshot's state. Comparable between snapshots of one frontier.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,6 +39,8 @@ enum Table {
     Cutoff,
     Pair,
     Register,
+    Version,
+    Member,
 }
 
 /// Tells what is expired by the newest append time read.
@@ -60,7 +67,19 @@ impl fmt::Display for StateDigest {
 impl Snapshot {
     /// The digest of the state. Looks at every row, so it is not for the path of a request.
     pub fn digest(&self) -> StateDigest {
-        let State { tenants, issuers, sources, cutoffs, pairs, registers } = &self.state;
+        let State {
+            tenants,
+            issuers,
+            sources,
+            cutoffs,
+            pairs,
+            registers,
+            subjects,
+            directories,
+            // Numbers, and what is made of the rest.
+            stale: _,
+            horizon: _,
+        } = &self.state;
         let alive = Alive { now: self.newest_append, horizon: self.rules.horizon };
         let (names, issuers, sources) =
             (Hashes::of(tenants.names()), Hashes::of(issuers), Hashes::of(sources));
@@ -69,6 +88,9 @@ impl Snapshot {
             let name = names.get(number);
             if let Some(at) = alive.cutoff(tenant.cutoff, false) {
                 digest.add(Parts::new(Table::TenantCutoff, name).time(at));
+            }
+            if let Some(directory) = directories.get(number) {
+                digest.add_directory(directory, name, number, subjects);
             }
             for declared in tenant.declarations() {
                 let (at, RecordKey(tie)) = declared.order();
@@ -142,6 +164,46 @@ impl Alive {
 }
 
 impl StateDigest {
+    /// What is in force in a directory. Parts of versions that are not complete yet say nothing.
+    fn add_directory(
+        &mut self,
+        directory: &Directory,
+        tenant: u128,
+        number: Number,
+        subjects: &Tree<SubjectRow>,
+    ) {
+        for InForce { kind, id, stamp, since } in directory.in_force() {
+            let Stamp { at, hash, trusted } = stamp;
+            let row = Parts::new(Table::Version, tenant)
+                .bytes(&[kind as u8, u8::from(trusted)])
+                .bytes(&hash)
+                .time(at)
+                .time(since);
+            self.add(match id {
+                Some(id) => row.id(id),
+                None => row,
+            });
+        }
+        let mut changes = directory.changes().peekable();
+        if changes.peek().is_none() {
+            return;
+        }
+        let named = subjects.iter().map(Row::key).zip(subjects.iter());
+        let of_tenant = named.filter(|(key, _)| key.tenant == number);
+        let ids: HashMap<u32, ObjectKey> =
+            of_tenant.map(|(key, row)| (row.number, key.subject)).collect();
+        for (group, subject, change) in changes {
+            let Some(subject) = ids.get(&subject) else { continue };
+            let Change { at, added, removed } = change;
+            let row = Parts::new(Table::Member, tenant)
+                .id(group)
+                .id(*subject)
+                .bytes(&[added, removed].map(u8::from))
+                .time(at);
+            self.add(row);
+        }
+    }
+
     fn add(&mut self, Parts { bytes, len }: Parts) {
         self.0 = self.0.wrapping_add(xxh3_128(bytes.get(..len).unwrap_or(&bytes)));
     }

@@ -15,7 +15,12 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use crate::ids::{Name, ObjectKey};
+use crate::index::ranges::RangeSet;
 use crate::limits;
+use crate::policy::{
+    Applications, Body, Frequency, Location, Membership, Part, Persons, Place, PlaceList, Places,
+    Policy, Selected, Settings, Users, Version, Workloads,
+};
 use crate::time::UnixMillis;
 
 /// Something that happened to a subject, device, session, token, client or tenant.
@@ -35,7 +40,7 @@ pub struct Event {
     pub fact: Fact,
 }
 
-/// What an event says (E2 to E8, E13).
+/// What an event says (E2 to E10, E13).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fact {
     /// The account's state changed (E2, E3).
@@ -81,6 +86,17 @@ pub enum Fact {
         device: ObjectKey,
         /// The judgement.
         compliance: Compliance,
+    },
+    /// A new version of something that the directory holds (E9, E10).
+    Version(Version),
+    /// A user came into a group or left it (E9).
+    Member {
+        /// Which group or role.
+        group: ObjectKey,
+        /// Who.
+        user: ObjectKey,
+        /// Whether they came or went.
+        membership: Membership,
     },
     /// What is known of a source of events (E13).
     Source {
@@ -240,6 +256,19 @@ impl Event {
     }
 }
 
+impl Body {
+    /// The hash of the content alone: the same words at another time have the same.
+    pub fn content_hash(&self) -> [u8; 16] {
+        let mut content = Canonical(Sha256::new());
+        content.body(self);
+        let mut hash = [0; 16];
+        for (to, from) in hash.iter_mut().zip(content.0.finalize()) {
+            *to = from;
+        }
+        hash
+    }
+}
+
 impl AccountState {
     /// Whether the account must not be used.
     pub const fn is_restrictive(self) -> bool {
@@ -303,6 +332,18 @@ impl Canonical {
                 self.0.update([7, *compliance as u8]);
                 self.key(*device);
             }
+            Fact::Version(Version { part: Part { version, index, count }, body }) => {
+                self.0.update([9]);
+                self.text(version);
+                self.number(u64::from(*index));
+                self.number(u64::from(*count));
+                self.body(body);
+            }
+            Fact::Member { group, user, membership } => {
+                self.0.update([10, *membership as u8]);
+                self.key(*group);
+                self.key(*user);
+            }
             Fact::Source { source, declaration } => {
                 let Declaration { declared, emits_enabled, emits_device_clear, retired } =
                     *declaration;
@@ -313,6 +354,138 @@ impl Canonical {
                 self.text(source.as_str());
             }
         }
+    }
+
+    fn keys(&mut self, keys: &[ObjectKey]) {
+        self.number(keys.len() as u64);
+        for key in keys {
+            self.key(*key);
+        }
+    }
+
+    fn body(&mut self, body: &Body) {
+        match body {
+            Body::Policy(id, policy) => {
+                self.0.update([1]);
+                self.key(*id);
+                self.optional(policy.as_deref(), Self::policy);
+            }
+            Body::Location(id, location) => {
+                self.0.update([2]);
+                self.key(*id);
+                self.optional(location.as_ref(), Self::location);
+            }
+            Body::MfaTrusted(ranges) => {
+                self.0.update([3]);
+                self.optional(ranges.as_deref(), Self::ranges);
+            }
+            Body::Settings(settings) => {
+                self.0.update([4]);
+                self.optional(settings.as_deref(), Self::settings);
+            }
+            Body::Group(id, members) => {
+                self.0.update([5]);
+                self.key(*id);
+                self.keys(members);
+            }
+        }
+    }
+
+    fn policy(&mut self, policy: &Policy) {
+        let Policy {
+            id,
+            mode,
+            users: Users { include, exclude },
+            workloads: Workloads { all, include: workloads, exclude: not_workloads },
+            applications,
+            locations,
+            narrowing,
+            grant,
+            controls,
+            all_controls,
+            frequency,
+            evaluation,
+        } = policy;
+        self.text(id.as_str());
+        self.0.update([*mode as u8, *grant as u8, *evaluation as u8, u8::from(*all)]);
+        self.persons(include);
+        self.persons(exclude);
+        self.keys(workloads);
+        self.keys(not_workloads);
+        let Applications { all, include, exclude_all, exclude, user_action } = applications;
+        self.0.update([*all, *exclude_all, *user_action].map(u8::from));
+        self.keys(include);
+        self.keys(exclude);
+        self.optional(locations.as_ref(), |content, Places { include, exclude }| {
+            content.places(include);
+            content.places(exclude);
+        });
+        self.0.update([u8::from(*all_controls)]);
+        for words in [narrowing, controls] {
+            self.number(words.len() as u64);
+            for word in words {
+                self.text(word);
+            }
+        }
+        self.optional(*frequency, |content, frequency| match frequency {
+            Frequency::Within(within) => content.number(within.as_secs()),
+            Frequency::EveryTime => content.number(u64::MAX),
+        });
+    }
+
+    fn persons(&mut self, persons: &Persons) {
+        let Persons { all, guests, users, groups, roles } = persons;
+        self.0.update([*all, *guests].map(u8::from));
+        self.keys(users);
+        self.keys(groups);
+        self.keys(roles);
+    }
+
+    fn places(&mut self, places: &PlaceList) {
+        let PlaceList { all, all_trusted, ids } = places;
+        self.0.update([*all, *all_trusted].map(u8::from));
+        self.keys(ids);
+    }
+
+    fn location(&mut self, location: &Location) {
+        let Location { trusted, place } = location;
+        self.0.update([u8::from(*trusted)]);
+        match place {
+            Place::Ranges(ranges) => {
+                self.0.update([1]);
+                self.ranges(ranges);
+            }
+            Place::Countries { codes, or_unknown } => {
+                self.0.update([2, u8::from(*or_unknown)]);
+                self.number(codes.len() as u64);
+                for code in codes {
+                    self.text(code);
+                }
+            }
+            Place::Unknowable => self.0.update([3]),
+        }
+    }
+
+    fn ranges(&mut self, ranges: &RangeSet) {
+        self.number(ranges.v4_len() as u64);
+        self.number(ranges.len() as u64);
+        for (first, last) in ranges.numbers() {
+            self.0.update(first.to_le_bytes());
+            self.0.update(last.to_le_bytes());
+        }
+    }
+
+    fn settings(&mut self, settings: &Settings) {
+        let Settings { mode, only, except, strict, incapable } = settings;
+        self.0.update([*mode as u8, u8::from(*strict), *incapable as u8]);
+        self.optional(only.as_ref(), Self::selected);
+        self.selected(except);
+    }
+
+    fn selected(&mut self, selected: &Selected) {
+        let Selected { users, groups } = selected;
+        self.keys(users);
+        self.keys(groups);
     }
 
     fn finer(&mut self, what: &Finer) {

@@ -17,12 +17,15 @@
 //! |---|---|
 //! | [`event`] | what happened: the closed set of facts |
 //! | [`consequence`] | what each fact does: the one table |
+//! | [`policy`] | policies, locations and settings, as events tell them |
 //! | [`builder`] | the single writer of state |
 //! | `state`, `tenant`, `row`, `index` | the state: tables of plain rows, shared copy-on-write |
+//! | [`directory`], `version` | what is known of a tenant's directory, and how its versions are ordered |
 //! | [`snapshot`], [`digest`] | an immutable picture of the state, and one number for it |
 //! | [`publish`] | the one cell through which snapshots reach requests |
 //! | [`retention`] | which records a log may drop |
 //! | [`request`], [`rules`] | what is asked, and what the operator decided |
+//! | `evaluate` | which policies apply |
 //! | [`decide`](mod@decide), [`decision`], [`challenge`] | who gets in, and how a refusal reads |
 //! | [`sink`], [`log_view`], [`ingest`] | how surfaces reach a log and see it; what became of its records |
 //! | [`ids`], [`position`], [`time`], [`limits`] | parsed values and bounds |
@@ -40,12 +43,15 @@ pub mod consequence;
 pub mod decide;
 pub mod decision;
 pub mod digest;
+pub mod directory;
+mod evaluate;
 pub mod event;
 pub mod ids;
 pub mod index;
 pub mod ingest;
 pub mod limits;
 pub mod log_view;
+pub mod policy;
 pub mod position;
 pub mod publish;
 pub mod request;
@@ -57,3 +63,4 @@ pub mod snapshot;
 mod state;
 mod tenant;
 pub mod time;
+mod version;

@@ -4,6 +4,8 @@
 //! they can't ([`Malformed`]). The second is no error: it is a fact about a token that somebody
 //! presented, and [`crate::decide`] turns it into an answer (D1).
 
+use std::net::IpAddr;
+
 use crate::ids::{Id, InvalidId, NameText};
 use crate::rules::Profile;
 
@@ -14,6 +16,20 @@ pub struct AccessRequest<'a> {
     pub token: Result<Token<'a>, Malformed>,
     /// What the resource enforces.
     pub profile: &'a Profile,
+    /// Where the request comes from.
+    pub seen: Seen,
+}
+
+/// The address of the client, as whoever asks vouches for it (D6).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Seen {
+    /// This one.
+    At(IpAddr),
+    /// None that can be believed: inside no location.
+    #[default]
+    Unknown,
+    /// The route has none by its nature: locations are not evaluated.
+    NoneByNature,
 }
 
 /// The claims that decisions read, as they came.
@@ -41,6 +57,22 @@ pub struct Claims<'a> {
     pub device: Option<&'a str>,
     /// Whether `xms_cc` announces that the client answers challenges: see [`announces_cp1`].
     pub answers_challenges: bool,
+    /// `aud`.
+    pub audiences: &'a [String],
+    /// `ipaddr`: the address that the identity provider saw.
+    pub address: Option<&'a str>,
+    /// `acct`: 1 is a guest.
+    pub account_kind: Option<i64>,
+    /// `auth_time`, in seconds.
+    pub authenticated: Option<i64>,
+    /// `idtyp`: `app` is a workload identity.
+    pub identity_type: Option<&'a str>,
+    /// `groups`; `None` where the token has none, or too many to name.
+    pub groups: Option<&'a [String]>,
+    /// `wids`: the user's roles.
+    pub roles: Option<&'a [String]>,
+    /// The claim that the issuer marks judged tokens with (D5).
+    pub judged: Option<&'a str>,
 }
 
 /// A token whose claims have the right shape.
@@ -57,6 +89,14 @@ pub struct Token<'a> {
     pub(crate) client: Option<Id<'a>>,
     pub(crate) device: Option<Id<'a>>,
     pub(crate) answers_challenges: bool,
+    pub(crate) audiences: &'a [String],
+    pub(crate) address: Option<IpAddr>,
+    pub(crate) is_guest: bool,
+    pub(crate) is_workload: bool,
+    pub(crate) authenticated: Option<i64>,
+    pub(crate) groups: Option<&'a [String]>,
+    pub(crate) roles: Option<&'a [String]>,
+    pub(crate) judged: Option<&'a str>,
 }
 
 /// Why claims are not those of a token.
@@ -93,6 +133,14 @@ impl<'a> Token<'a> {
             client,
             device,
             answers_challenges,
+            audiences,
+            address,
+            account_kind,
+            authenticated,
+            identity_type,
+            groups,
+            roles,
+            judged,
         } = *claims;
         if let (Some(issued_at), Some(expires)) = (issued_at, expires)
             && expires <= issued_at
@@ -111,6 +159,15 @@ impl<'a> Token<'a> {
             client: optional("azp", client)?,
             device: optional("deviceid", device)?,
             answers_challenges,
+            audiences,
+            // An address that can't be read was not told.
+            address: address.and_then(|text| text.parse().ok()).map(|at: IpAddr| at.to_canonical()),
+            is_guest: account_kind == Some(GUEST),
+            is_workload: identity_type == Some(WORKLOAD),
+            authenticated,
+            groups,
+            roles,
+            judged,
         })
     }
 
@@ -131,6 +188,12 @@ impl<'a> Token<'a> {
             && (profile.incapable_clients.is_empty() || !self.client.is_some_and(listed))
     }
 }
+
+/// `acct` of a guest.
+const GUEST: i64 = 1;
+
+/// `idtyp` of a workload identity.
+const WORKLOAD: &str = "app";
 
 /// Whether a value of `xms_cc` announces the capability to answer claims challenges. Clients write
 /// it in either case.

@@ -41,7 +41,7 @@ impl Snapshot {
 }
 
 /// Whether a value can no longer change an answer by itself: a cutoff that could only reject tokens
-/// that are dead. Registers and declarations never expire.
+/// that are dead. Nothing else ever expires.
 fn expired(
     consequence: &Consequence<'_>,
     appended: UnixMillis,
@@ -50,7 +50,10 @@ fn expired(
 ) -> bool {
     match consequence {
         Consequence::Cutoff { at, .. } => is_settled((*at).max(appended), now, horizon),
-        Consequence::Register { .. } | Consequence::Declaration { .. } => false,
+        Consequence::Register { .. }
+        | Consequence::Version { .. }
+        | Consequence::Member { .. }
+        | Consequence::Declaration { .. } => false,
     }
 }
 
@@ -71,6 +74,16 @@ fn dominated(
         ) => (held_at, held_standing) > (at, standing) && is_settled(*appended, now, horizon),
         (Consequence::Declaration { at, tie, .. }, Held::Declaration(held)) => {
             held.order() > (*at, *tie) && is_settled(held.appended, now, horizon)
+        }
+        (Consequence::Version { version, at, hash }, Held::Version { stamp, appended }) => {
+            let is_greater = match version.part.count {
+                1 => (stamp.at, stamp.hash) > (*at, *hash),
+                _ => stamp.at > *at,
+            };
+            is_greater && is_settled(*appended, now, horizon)
+        }
+        (Consequence::Member { at, .. }, Held::Member { at: held, appended }) => {
+            held > at && is_settled(*appended, now, horizon)
         }
         _ => false,
     }

@@ -252,6 +252,42 @@ impl RegisterRow {
     }
 }
 
+/// The number of a subject that a policy or a group named.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct SubjectRow {
+    key: SubjectKey,
+    /// From 0 within the tenant.
+    pub(crate) number: u32,
+}
+
+/// Finds a [`SubjectRow`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SubjectKey {
+    pub(crate) tenant: Number,
+    pub(crate) subject: ObjectKey,
+}
+
+impl SubjectRow {
+    pub(crate) const fn new(key: SubjectKey, number: u32) -> Self {
+        Self { key, number }
+    }
+}
+
+impl Row for SubjectRow {
+    type Key = SubjectKey;
+
+    const VACANT: Self = Self { key: SubjectKey { tenant: 0, subject: NO_ID }, number: 0 };
+
+    fn key(&self) -> SubjectKey {
+        self.key
+    }
+
+    fn hash(key: &SubjectKey, seed: u64) -> u64 {
+        let SubjectKey { tenant, subject } = *key;
+        hash([subject], tenant, NO_ISSUER, 0, 0, seed)
+    }
+}
+
 const NO_ID: ObjectKey = ObjectKey { bits: [0; 2], form: Form::Guid };
 
 impl Row for CutoffRow {

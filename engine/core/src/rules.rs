@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use crate::event::RiskLevel;
 use crate::ids::{InvalidId, Name, NameText, ObjectKey};
+use crate::index::ranges::RangeSet;
 use crate::limits;
+use crate::policy::Incapable;
 
 /// The part of an issuer or URL pattern in whose place the tenant stands.
 pub const TENANT_PLACEHOLDER: &str = "{tenant}";
@@ -48,6 +50,20 @@ pub struct Issuer {
     pub issue_time_skew: Duration,
     /// Where a challenged client signs in again; may hold `{tenant}`.
     pub authorization_uri: Option<String>,
+    /// How its tokens show that it saw another address than we do, and let the user in (D5).
+    pub judged: Judged,
+}
+
+/// How an issuer's judged tokens are told (D5). By default they are not.
+#[derive(Clone, Debug, Default)]
+pub struct Judged {
+    /// The issuer marks them with a claim of their own.
+    pub by_mark: bool,
+    /// One-hour tokens for these audiences are judged: only where the ordinary tokens of capable clients
+    /// live longer than 90 minutes.
+    pub one_hour_audiences: HashSet<String>,
+    /// Judged tokens count at these addresses only; `None`: anywhere.
+    pub exception_ranges: Option<RangeSet>,
 }
 
 /// The tenants that an issuer speaks for.
@@ -110,6 +126,7 @@ pub enum Unbound {
 }
 
 /// What is enforced for one resource.
+#[expect(clippy::struct_excessive_bools, reason = "independent choices of an operator")]
 #[derive(Clone, Debug)]
 pub struct Profile {
     /// Cutoffs of user risk count from this level upward (E5).
@@ -119,7 +136,45 @@ pub struct Profile {
     pub device_compliance: bool,
     /// Clients that can't answer a challenge, whatever their tokens say.
     pub incapable_clients: HashSet<ObjectKey>,
+    /// The ids of the resource, and the groups of applications that it belongs to; by default the token's
+    /// audience tells.
+    pub applications: Vec<ObjectKey>,
+    /// Whether cutoffs of users, sessions, tokens, clients and tenants, and account states, are enforced.
+    pub revocation: bool,
+    /// Whether cutoffs of user risk are enforced.
+    pub user_risk: bool,
+    /// Whether device states are enforced.
+    pub device: bool,
+    /// Whether conditions of location are enforced.
+    pub location: LocationClass,
+    /// Whether locations are enforced strictly, whatever tenant and policies say.
+    pub strict: bool,
+    /// How long tokens are honoured that events and policies reach whole, in whole seconds (D8).
+    pub long_lifetime: Duration,
+    /// How long all others are honoured, in whole seconds (D8).
+    pub plain_lifetime: Duration,
+    /// How long after a change of policy older tokens are honoured (P8).
+    pub outdated_grace: Duration,
+    /// What becomes of clients that are not capable.
+    pub incapable: Incapable,
 }
+
+/// Whether a resource enforces conditions of location.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LocationClass {
+    /// It does.
+    #[default]
+    Supported,
+    /// In strict mode alone; else its tokens have the plain lifetime.
+    WhenStrict,
+    /// It does not.
+    Unsupported,
+}
+
+/// The shipped profiles (P2), by the names that configuration and requests know.
+/// SOURCE: Microsoft's documentation of CAE.
+pub const SHIPPED: [&str; 7] =
+    ["exchange", "sharepoint", "sharepoint-web", "teams", "teams-calls", "dataverse", "graph"];
 
 impl InvalidIssuer {
     /// The issuer that can't be meant.
@@ -239,7 +294,50 @@ impl Default for Profile {
             risk_threshold: RiskLevel::High,
             device_compliance: false,
             incapable_clients: HashSet::new(),
+            applications: Vec::new(),
+            revocation: true,
+            user_risk: true,
+            device: true,
+            location: LocationClass::Supported,
+            strict: false,
+            long_lifetime: limits::TOKEN_LIFETIME_DEFAULT,
+            plain_lifetime: limits::PLAIN_LIFETIME_DEFAULT,
+            outdated_grace: limits::OUTDATED_GRACE_DEFAULT,
+            incapable: Incapable::Enforce,
         }
+    }
+}
+
+impl Profile {
+    /// A shipped profile: what one of Microsoft's own resources enforces, as its documentation has it.
+    pub fn shipped(name: &str) -> Option<Self> {
+        const OFFICE: &str = "Office365";
+        let (applications, changed): (&[&str], fn(&mut Self)) = match name {
+            "exchange" => (&["00000002-0000-0ff1-ce00-000000000000", OFFICE], |_| {}),
+            "sharepoint" => (&["00000003-0000-0ff1-ce00-000000000000", OFFICE], |profile| {
+                profile.user_risk = false;
+            }),
+            "sharepoint-web" => (&["00000003-0000-0ff1-ce00-000000000000", OFFICE], |profile| {
+                profile.user_risk = false;
+                profile.location = LocationClass::WhenStrict;
+            }),
+            "teams" => (&["cc15fd57-2c6c-4117-a88c-83b1d56b4bbe", OFFICE], |_| {}),
+            "teams-calls" => (&["cc15fd57-2c6c-4117-a88c-83b1d56b4bbe", OFFICE], |profile| {
+                profile.location = LocationClass::Unsupported;
+            }),
+            "dataverse" => (&["00000007-0000-0000-c000-000000000000"], |_| {}),
+            "graph" => (&["00000003-0000-0000-c000-000000000000"], |_| {}),
+            _ => return None,
+        };
+        let keys = applications.iter().filter_map(|id| ObjectKey::parse(id).ok());
+        let mut profile = Self { applications: keys.collect(), ..Self::default() };
+        changed(&mut profile);
+        Some(profile)
+    }
+
+    /// The longest that any token is honoured.
+    pub fn longest_lifetime(&self) -> Duration {
+        self.long_lifetime.max(self.plain_lifetime)
     }
 }
 
@@ -253,6 +351,7 @@ mod tests {
             tenants,
             issue_time_skew: Duration::ZERO,
             authorization_uri: None,
+            judged: Judged::default(),
         }
     }
 
@@ -293,6 +392,15 @@ mod tests {
         ] {
             assert_eq!(bound(issuer, tenant), Err(Unbound::Issuer), "{issuer} {tenant}");
         }
+    }
+
+    #[test]
+    fn every_shipped_profile_has_a_name_and_names_its_resource() {
+        for name in SHIPPED {
+            let profile = Profile::shipped(name).expect(name);
+            assert!(!profile.applications.is_empty(), "{name}");
+        }
+        assert!(Profile::shipped("outlook").is_none());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::directory::Directory;
 use crate::position::Frontier;
 use crate::rules::Rules;
 use crate::state::State;
@@ -29,6 +30,12 @@ pub struct Counts {
     pub pairs: usize,
     /// Last words of sources about accounts and devices, harmless ones too. They stay for ever.
     pub registers: usize,
+    /// Policies.
+    pub policies: usize,
+    /// Named locations and ranges that MFA trusts.
+    pub locations: usize,
+    /// Groups and roles whose members are known.
+    pub groups: usize,
     /// Bytes of memory below all of these.
     pub heap_bytes: usize,
 }
@@ -62,13 +69,27 @@ impl Snapshot {
 
     /// How much this snapshot holds. Looks at every shard, not at every row.
     pub fn counts(&self) -> Counts {
-        let State { tenants, cutoffs, pairs, registers, .. } = &self.state;
+        let State { tenants, cutoffs, pairs, registers, subjects, directories, .. } = &self.state;
+        let mut told = [0; 3];
+        for directory in directories.iter() {
+            for (sum, count) in told.iter_mut().zip(directory.counts()) {
+                *sum += count;
+            }
+        }
+        let [policies, locations, groups] = told;
         Counts {
             tenants: tenants.len(),
             cutoffs: cutoffs.len(),
             pairs: pairs.len(),
             registers: registers.len(),
-            heap_bytes: cutoffs.heap_bytes() + pairs.heap_bytes() + registers.heap_bytes(),
+            policies,
+            locations,
+            groups,
+            heap_bytes: cutoffs.heap_bytes()
+                + pairs.heap_bytes()
+                + registers.heap_bytes()
+                + subjects.heap_bytes()
+                + directories.iter().map(Directory::heap_bytes).sum::<usize>(),
         }
     }
 }

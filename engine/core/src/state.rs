@@ -6,16 +6,19 @@
 use std::time::Duration;
 
 use crate::consequence::{Consequence, Facet, FinerKey, FinerKind, Scope};
+use crate::directory::{Compilation, CompiledRanges, Directory, Intern, Told};
 use crate::event::{AccountState, DeviceState};
 use crate::ids::{Name, ObjectKey};
 use crate::index::names::{Names, Number};
+use crate::index::slots::Slots;
 use crate::index::table::Table;
 use crate::row::{
     Cutoff, CutoffKey, CutoffKind, CutoffRow, Hint, NO_ISSUER, PairKey, PairRow, RegisterKey,
-    RegisterRow,
+    RegisterRow, SubjectKey, SubjectRow,
 };
 use crate::tenant::{DeclaredSource, Tenant, Tenants};
 use crate::time::UnixMillis;
+use crate::version::{Offered, Stamp};
 
 /// Everything that events have left behind. Cloning it shares all of it.
 #[derive(Clone)]
@@ -26,6 +29,12 @@ pub(crate) struct State {
     pub(crate) cutoffs: Table<CutoffRow>,
     pub(crate) pairs: Table<PairRow>,
     pub(crate) registers: Table<RegisterRow>,
+    pub(crate) subjects: Table<SubjectRow>,
+    /// By the tenant's number.
+    pub(crate) directories: Slots<Directory>,
+    /// Tenants whose view is out of date.
+    pub(crate) stale: Vec<Number>,
+    pub(crate) horizon: Duration,
 }
 
 /// What joining one value did to its slot.
@@ -48,13 +57,22 @@ pub(crate) enum Held {
     Cutoff(Cutoff),
     /// A register, with the append time of its newest record.
     Register { at: UnixMillis, standing: u8, appended: UnixMillis },
+    /// A version in force, with the append time of the newest record about it.
+    Version { stamp: Stamp, appended: UnixMillis },
+    /// The time of the last word about a membership, with the append time of the newest record about
+    /// the group.
+    Member { at: UnixMillis, appended: UnixMillis },
     /// A declaration.
     Declaration(DeclaredSource),
 }
 
 impl State {
-    pub(crate) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64, horizon: Duration) -> Self {
         Self {
+            subjects: Table::new(seed),
+            directories: Slots::default(),
+            stale: Vec::new(),
+            horizon,
             tenants: Tenants::new(seed),
             issuers: Names::new(seed),
             sources: Names::new(seed),
@@ -81,6 +99,17 @@ impl State {
                 let source = self.sources.intern(source);
                 self.join_register(tenant, source, object, facet, at, standing, appended)
             }
+            Consequence::Version { version, at, hash } => {
+                let part = &version.part;
+                let offered = Offered { part, at, hash, trusted: false, value: (), appended };
+                let told = Told { body: &version.body, offered, horizon: self.horizon };
+                self.change_directory(tenant, |directory, intern| directory.put(&told, intern))
+            }
+            Consequence::Member { group, user, at, membership } => {
+                self.change_directory(tenant, |directory, intern| {
+                    directory.put_member(group, user, at, membership, appended, intern)
+                })
+            }
             Consequence::Declaration { source, at, declaration, tie } => {
                 let source = self.sources.intern(source);
                 let new = DeclaredSource::new(source, at, tie, declaration, appended);
@@ -90,6 +119,50 @@ impl State {
                 joined
             }
         }
+    }
+
+    fn change_directory(
+        &mut self,
+        tenant: Number,
+        change: impl FnOnce(&mut Directory, &mut Intern<'_>) -> Joined,
+    ) -> Joined {
+        if self.tenants.row(tenant).is_some_and(|row| !row.has_directory) {
+            self.tenants.update(tenant, |row| row.has_directory = true);
+        }
+        if !self.stale.contains(&tenant) {
+            self.stale.push(tenant);
+        }
+        let subjects = &mut self.subjects;
+        self.directories.change(tenant, |directory| {
+            change(directory, &mut |next, subject| intern(subjects, tenant, next, subject))
+        })
+    }
+
+    /// Makes what decisions read of directories anew, where something has changed. Returns what is
+    /// to be compiled apart.
+    pub(crate) fn settle(&mut self) -> Vec<Compilation> {
+        let mut compilations = Vec::new();
+        for tenant in std::mem::take(&mut self.stale) {
+            let subjects = &mut self.subjects;
+            compilations.extend(self.directories.change(tenant, |directory| {
+                let mut intern = |next: &mut u32, subject| intern(subjects, tenant, next, subject);
+                directory.settle(tenant, &mut intern)
+            }));
+        }
+        compilations
+    }
+
+    /// Puts an index in place that was compiled apart.
+    pub(crate) fn install(&mut self, compiled: CompiledRanges) {
+        let tenant = compiled.tenant();
+        self.stale.push(tenant);
+        self.directories.change(tenant, |directory| directory.install(compiled));
+    }
+
+    /// The number of a subject that a policy or a group named.
+    #[inline]
+    pub(crate) fn subject(&self, tenant: Number, subject: ObjectKey) -> Option<u32> {
+        self.subjects.get(&SubjectKey { tenant, subject }).map(|row| row.number)
     }
 
     fn join_cutoff(&mut self, tenant: Number, scope: Scope<'_>, cutoff: Cutoff) -> Joined {
@@ -214,6 +287,15 @@ impl State {
                     standing: register.standing,
                     appended: register.appended,
                 }),
+            Consequence::Version { version, .. } => self
+                .directories
+                .get(number)
+                .and_then(|directory| directory.held(&version.body))
+                .map_or(Held::Vacant, |(stamp, appended)| Held::Version { stamp, appended }),
+            Consequence::Member { group, user, .. } => self
+                .subject(number, user)
+                .and_then(|user| self.directories.get(number)?.held_member(group, user))
+                .map_or(Held::Vacant, |(at, appended)| Held::Member { at, appended }),
             Consequence::Declaration { source, .. } => self
                 .sources
                 .get(source.as_str())
@@ -320,6 +402,23 @@ impl State {
         self.cutoffs.retain_in(branch, |row| !row.is_expired(now, horizon))
             + self.pairs.retain_in(branch, |row| !row.cutoff().is_expired(now, horizon))
     }
+}
+
+/// The number of a subject, given now where it has none.
+fn intern(
+    subjects: &mut Table<SubjectRow>,
+    tenant: Number,
+    next: &mut u32,
+    subject: ObjectKey,
+) -> u32 {
+    let key = SubjectKey { tenant, subject };
+    if let Some(row) = subjects.get(&key) {
+        return row.number;
+    }
+    let number = *next;
+    subjects.upsert(&key, || SubjectRow::new(key, number), |_| {});
+    *next = next.saturating_add(1);
+    number
 }
 
 /// The standing that restricts nothing, in every facet.

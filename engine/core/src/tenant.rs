@@ -25,6 +25,8 @@ pub(crate) struct Tenants {
 pub(crate) struct Tenant {
     /// The kinds of cutoff that ever occurred in it: the others need no look-up.
     present: u16,
+    /// Whether anything of its directory was told.
+    pub(crate) has_directory: bool,
     pub(crate) cutoff: Cutoff,
     declarations: Arc<Vec<DeclaredSource>>,
 }

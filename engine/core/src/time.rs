@@ -78,6 +78,17 @@ impl UnixMillis {
         Self(self.0.saturating_add(millis(duration)))
     }
 
+    /// This instant, earlier by `duration`; the epoch where that would be before it.
+    #[must_use]
+    pub const fn saturating_sub(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(millis(duration)))
+    }
+
+    /// Whether this instant is later than the beginning of a second.
+    pub fn is_after(self, second: UnixSeconds) -> bool {
+        u64::try_from(second.0).is_err() || self.0 > second.0.unsigned_abs().saturating_mul(1000)
+    }
+
     /// How long after `earlier` this instant lies; nothing where it does not.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))

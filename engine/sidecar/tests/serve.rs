@@ -80,7 +80,8 @@ impl Clients {
 }
 
 /// A question without a token.
-const EMPTY: v1::EvaluateRequest = v1::EvaluateRequest { token: None };
+const EMPTY: v1::EvaluateRequest =
+    v1::EvaluateRequest { token: None, profile: String::new(), client: None };
 
 async fn until_serving(channel: &Channel) {
     let request = HealthCheckRequest { service: String::new() };

@@ -18,11 +18,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use caed_core::builder::{Applied, Builder};
+use caed_core::directory::CompiledRanges;
 use caed_core::ingest::Ingest;
 use caed_core::position::{Frontier, Incarnation, Partition, Position, Topics};
 use caed_core::publish::Publisher;
 use caed_core::time::{Clock, UnixMillis};
 use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::decode::native;
@@ -36,6 +38,8 @@ use crate::source::{
 pub struct Applier<S> {
     source: S,
     state: Writer,
+    /// An index that takes longer to compile than other tenants' events may wait (P10).
+    compiling: JoinSet<CompiledRanges>,
 }
 
 /// Everything that carrying out an action changes.
@@ -73,6 +77,7 @@ struct Progress {
 enum Action {
     Source(SourceEvent),
     Forget,
+    Compiled(Result<CompiledRanges, JoinError>),
     Stop,
 }
 
@@ -105,7 +110,7 @@ impl<S: Source> Applier<S> {
             progress: Progress { due: limits::PROGRESS_INTERVAL, records: 0 },
         };
         state.progress.due += state.clock.monotonic();
-        Self { source, state }
+        Self { source, state, compiling: JoinSet::new() }
     }
 
     /// Also sends what can't be understood to `dead_letters`.
@@ -121,10 +126,16 @@ impl<S: Source> Applier<S> {
         forget.set_missed_tick_behavior(MissedTickBehavior::Delay);
         tokio::pin!(stop);
         loop {
+            if self.compiling.is_empty()
+                && let Some(compilation) = self.state.builder.take_compilation()
+            {
+                self.compiling.spawn_blocking(move || compilation.run());
+            }
             let action = tokio::select! {
                 biased;
                 () = &mut stop => Action::Stop,
                 _ = forget.tick() => Action::Forget,
+                Some(compiled) = self.compiling.join_next() => Action::Compiled(compiled),
                 event = self.source.next() => Action::Source(event),
             };
             match action {
@@ -136,6 +147,12 @@ impl<S: Source> Applier<S> {
                 Action::Source(SourceEvent::End(end)) => self.state.note_end(end),
                 Action::Source(SourceEvent::Lost(fault)) => return Err(fault),
                 Action::Forget => self.state.forget(),
+                Action::Compiled(compiled) => {
+                    // A panic there is one here: the state may be wrong.
+                    let compiled = compiled
+                        .unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()));
+                    self.state.install(compiled);
+                }
                 Action::Stop => return Ok(()),
             }
         }
@@ -268,6 +285,14 @@ impl Writer {
         // Never in the midst of what was appended together. What was forgotten changes no answer and
         // goes with the next snapshot.
         if gone > 0 && self.caught_up && !self.dirty {
+            self.publish();
+        }
+    }
+
+    /// Puts an index in place. It changes no answer, and goes with the next snapshot where one is due.
+    fn install(&mut self, compiled: CompiledRanges) {
+        self.builder.install(compiled);
+        if self.caught_up && !self.dirty {
             self.publish();
         }
     }

@@ -23,7 +23,7 @@ const VERDICTS: [(Verdict, &str); 3] =
     [(Verdict::Allow, "allow"), (Verdict::Challenge, "challenge"), (Verdict::Deny, "deny")];
 
 /// Every primary reason, after "none", which ALLOW has.
-const REASONS: [(Option<Reason>, &str); 13] = [
+const REASONS: [(Option<Reason>, &str); 19] = [
     (None, "none"),
     (Some(Reason::Malformed), "malformed"),
     (Some(Reason::IssueTimeMissing), "issue_time_missing"),
@@ -36,6 +36,12 @@ const REASONS: [(Option<Reason>, &str); 13] = [
     (Some(Reason::Account), "account"),
     (Some(Reason::Risk), "risk"),
     (Some(Reason::Device), "device"),
+    (Some(Reason::Policy), "policy"),
+    (Some(Reason::Location), "location"),
+    (Some(Reason::ConditionsChanged), "conditions_changed"),
+    (Some(Reason::SignInFrequency), "sign_in_frequency"),
+    (Some(Reason::Outdated), "outdated"),
+    (Some(Reason::Lifetime), "lifetime"),
     (Some(Reason::NotReady), "not_ready"),
 ];
 

@@ -11,8 +11,8 @@ use caed_core::challenge;
 use caed_core::decide::decide;
 use caed_core::decision::Decision;
 use caed_core::publish::{Loaded, SnapshotReader};
-use caed_core::request::{AccessRequest, Malformed, Token};
-use caed_core::rules::Profile;
+use caed_core::request::{AccessRequest, Malformed, Seen, Token};
+use caed_core::rules::{Profile, SHIPPED};
 use caed_core::snapshot::Snapshot;
 use caed_core::time::{Clock, UnixMillis};
 
@@ -23,7 +23,7 @@ use crate::metrics::DecisionCounts;
 pub struct Pdp {
     reader: SnapshotReader,
     clock: Arc<dyn Clock>,
-    profile: Arc<Profile>,
+    profiles: Arc<Profiles>,
     /// How old knowledge may be before this process says that it is not ready.
     stale_after: Duration,
     counts: Arc<DecisionCounts>,
@@ -40,6 +40,13 @@ pub enum Readiness {
     Stale(Duration),
 }
 
+/// What is enforced, by the name that a request gives.
+#[derive(Debug)]
+pub struct Profiles {
+    configured: Arc<Profile>,
+    shipped: Vec<(&'static str, Profile)>,
+}
+
 /// One snapshot at one instant: what a request, or a batch of them, is answered from.
 pub struct Moment<'p> {
     pdp: &'p Pdp,
@@ -49,15 +56,38 @@ pub struct Moment<'p> {
     pub age: Option<Duration>,
 }
 
+impl Profiles {
+    /// The configured profile, which counts where a request names none, and the shipped ones.
+    pub fn new(configured: Arc<Profile>) -> Self {
+        let shipped = SHIPPED.into_iter().filter_map(|name| {
+            let Profile { long_lifetime, plain_lifetime, .. } = *configured;
+            let shipped = Profile::shipped(name)?;
+            // The horizon covers these.
+            Some((name, Profile { long_lifetime, plain_lifetime, ..shipped }))
+        });
+        let shipped = shipped.collect();
+        Self { configured, shipped }
+    }
+
+    fn get(&self, name: &str) -> Option<&Profile> {
+        if name.is_empty() {
+            return Some(&self.configured);
+        }
+        self.shipped.iter().find(|(known, _)| *known == name).map(|(_, profile)| profile)
+    }
+}
+
 impl Pdp {
-    /// A decision point for one profile. Knowledge older than `stale_after` makes it unready.
+    /// A decision point for a configured profile. Knowledge older than `stale_after` makes it
+    /// unready.
     pub fn new(
         reader: SnapshotReader,
         clock: Arc<dyn Clock>,
         profile: Arc<Profile>,
         stale_after: Duration,
     ) -> Self {
-        Self { reader, clock, profile, stale_after, counts: Arc::default() }
+        let profiles = Arc::new(Profiles::new(profile));
+        Self { reader, clock, profiles, stale_after, counts: Arc::default() }
     }
 
     /// Loads the newest snapshot. Once per request.
@@ -97,9 +127,24 @@ impl Pdp {
 }
 
 impl Moment<'_> {
+    /// The profile of a name; of no name, the configured one.
+    pub fn profile(&self, name: &str) -> Option<&Profile> {
+        self.pdp.profiles.get(name)
+    }
+
+    /// The names of the shipped profiles.
+    pub fn profile_names(&self) -> impl Iterator<Item = &'static str> + '_ {
+        self.pdp.profiles.shipped.iter().map(|(name, _)| *name)
+    }
+
     /// Decides about a token.
-    pub fn decide(&self, token: Result<Token<'_>, Malformed>) -> Decision {
-        let request = AccessRequest { token, profile: &self.pdp.profile };
+    pub fn decide(
+        &self,
+        token: Result<Token<'_>, Malformed>,
+        profile: &Profile,
+        seen: Seen,
+    ) -> Decision {
+        let request = AccessRequest { token, profile, seen };
         let decision = decide(&self.snapshot, &request, self.now);
         self.pdp.counts.add(&decision);
         decision

@@ -48,6 +48,10 @@ const TENANT_WIDE_EVERY: usize = 50_000;
 
 const HOUR: Millis = 3_600_000;
 
+/// How long a token is honoured, of a client that is capable and of one that is not, as the default
+/// profile has it.
+const LIFETIMES: [i128; 2] = [28 * 3600, 90 * 60];
+
 /// Ids of one neighbourhood.
 struct Neighbourhood {
     tenant: Text,
@@ -155,13 +159,20 @@ impl City {
             client,
             device,
             cp1: random.chance(80),
+            lifetimes: LIFETIMES,
             ..Request::default()
         }
     }
 
     fn world(&self) -> World {
-        let issuer =
-            Issuer { name: ISSUER, tenants: Speaks::For(TENANTS.to_vec()), issue_time_skew: 0 };
+        let issuer = Issuer {
+            name: ISSUER,
+            tenants: Speaks::For(TENANTS.to_vec()),
+            issue_time_skew: 0,
+            marks: false,
+            one_hour: Vec::new(),
+            exceptions: None,
+        };
         World {
             now: self.now,
             horizon: i128::from(HORIZON.as_secs()),
@@ -170,6 +181,7 @@ impl City {
             served: None,
             caught_up: true,
             anchors: Vec::new(),
+            told: Vec::new(),
         }
     }
 }
@@ -228,6 +240,7 @@ async fn decided(sidecar: &Sidecar, requests: &[Request]) -> Vec<Answer> {
     for batch in requests.chunks(1000) {
         let request = |request| v1::EvaluateRequest {
             token: Some(v1::evaluate_request::Token::Claims(wire::claims(request))),
+            ..v1::EvaluateRequest::default()
         };
         let requests = batch.iter().map(request).collect();
         let reply = sidecar.decisions.clone();
@@ -250,6 +263,7 @@ fn answer(reply: &v1::EvaluateReply) -> Answer {
         v1::Reason::Account => Some(Reason::Account),
         v1::Reason::Risk => Some(Reason::Risk),
         v1::Reason::Device => Some(Reason::Device),
+        v1::Reason::Lifetime => Some(Reason::Lifetime),
         other => panic!("{other:?} is not asked for here"),
     };
     (verdict, reason, u16::try_from(reply.http_status).expect("a status"))

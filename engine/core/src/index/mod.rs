@@ -4,11 +4,15 @@
 //! - [`table`]: ten million of such rows as a copy-on-write tree whose publication costs what
 //!   changed;
 //! - [`names`]: tenants, issuers and sources as small numbers;
-//! - [`ranges`]: addresses, and the locations that cover them.
+//! - [`ranges`]: addresses, and the locations that cover them;
+//! - [`sets`]: the members of groups;
+//! - [`slots`]: a vector that snapshots share.
 
 pub(crate) mod flat;
 pub(crate) mod names;
 pub mod ranges;
+pub(crate) mod sets;
+pub(crate) mod slots;
 pub(crate) mod table;
 
 /// A row of a table: plain data, found by a key that is part of it.

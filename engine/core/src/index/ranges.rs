@@ -78,13 +78,11 @@ struct Cuts<A> {
 
 /// An address as a number.
 trait Number: Copy + Ord + Default {
-    const MAX: Self;
     fn successor(self) -> Option<Self>;
     fn distance(self, from: Self) -> u128;
 }
 
 impl Number for u32 {
-    const MAX: Self = Self::MAX;
     fn successor(self) -> Option<Self> {
         self.checked_add(1)
     }
@@ -95,7 +93,6 @@ impl Number for u32 {
 }
 
 impl Number for u128 {
-    const MAX: Self = Self::MAX;
     fn successor(self) -> Option<Self> {
         self.checked_add(1)
     }
@@ -369,6 +366,11 @@ fn simplified<A: Number>(mut spans: Vec<Span<A>>) -> Box<[Span<A>]> {
     simple.into_boxed_slice()
 }
 
+/// Whether a text that is a range holds an address; `None` where it is none. Allocates nothing.
+pub(crate) fn holds(text: &str, address: IpAddr) -> Option<bool> {
+    network(text).map(|net| net.contains(&address.to_canonical()))
+}
+
 /// A range as text: masked, and IPv4 where it is IPv4 within IPv6.
 fn network(text: &str) -> Option<IpNet> {
     let net: IpNet = text.parse().or_else(|_| text.parse().map(|one: IpAddr| one.into())).ok()?;
@@ -456,7 +458,7 @@ mod tests {
         match text.parse::<IpNet>().expect("a range").trunc() {
             IpNet::V4(net) => [net.network(), net.broadcast()]
                 .into_iter()
-                .flat_map(|at| [-1i64, 0, 1].map(|step| u32::from(at).wrapping_add(step as u32)))
+                .flat_map(|at| [u32::MAX, 0, 1].map(|step| u32::from(at).wrapping_add(step)))
                 .map(|at| Ipv4Addr::from(at).into())
                 .collect(),
             IpNet::V6(net) => [net.network(), net.broadcast()]

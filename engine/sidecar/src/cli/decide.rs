@@ -18,7 +18,8 @@ pub(super) struct Decide {
     /// The whole request as JSON, such as {"claims": {"iss": "…", "tid": "…", "sub": "…"}}; - reads
     /// it from standard input.
     #[arg(long, value_name = "JSON", conflicts_with_all = [
-        "iss", "tid", "sub", "iat", "exp", "nbf", "sid", "jti", "azp", "deviceid", "xms_cc",
+        "iss", "tid", "sub", "iat", "exp", "nbf", "sid", "jti", "azp", "deviceid", "xms_cc", "aud",
+        "ipaddr", "auth_time", "profile", "client_ip", "no_address",
     ])]
     request: Option<String>,
     /// `iss`: who issued the token.
@@ -54,6 +55,24 @@ pub(super) struct Decide {
     /// `xms_cc`: a capability of the client, such as cp1. May be repeated.
     #[arg(long)]
     xms_cc: Vec<String>,
+    /// `aud`: whom the token is for. May be repeated.
+    #[arg(long)]
+    aud: Vec<String>,
+    /// `ipaddr`: the address that the identity provider saw.
+    #[arg(long)]
+    ipaddr: Option<String>,
+    /// `auth_time`: when the user signed in, in seconds.
+    #[arg(long)]
+    auth_time: Option<i64>,
+    /// The profile of the resource: a shipped one, such as exchange. [default: the configured one]
+    #[arg(long, default_value = "", hide_default_value = true)]
+    profile: String,
+    /// The address that the request comes from. [default: not known]
+    #[arg(long)]
+    client_ip: Option<String>,
+    /// The request has no address by its nature: locations are not evaluated.
+    #[arg(long, conflicts_with = "client_ip")]
+    no_address: bool,
     /// Reads the log of this configuration instead of asking a sidecar. No sidecar may have it open.
     #[arg(long, value_name = "FILE", conflicts_with = "address")]
     from_log: Option<std::path::PathBuf>,
@@ -117,8 +136,21 @@ impl Decide {
             azp: self.azp.clone(),
             deviceid: self.deviceid.clone(),
             xms_cc: self.xms_cc.clone(),
+            aud: self.aud.clone(),
+            ipaddr: self.ipaddr.clone(),
+            auth_time: self.auth_time,
+            ..v1::TokenClaims::default()
         };
-        Ok(v1::EvaluateRequest { token: Some(v1::evaluate_request::Token::Claims(claims)) })
+        let is = match (&self.client_ip, self.no_address) {
+            (Some(ip), _) => Some(v1::client_address::Is::Ip(ip.clone())),
+            (None, true) => Some(v1::client_address::Is::NoneByNature(true)),
+            (None, false) => None,
+        };
+        Ok(v1::EvaluateRequest {
+            profile: self.profile.clone(),
+            client: Some(v1::ClientAddress { is }),
+            token: Some(v1::evaluate_request::Token::Claims(claims)),
+        })
     }
 }
 

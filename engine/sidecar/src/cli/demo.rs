@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use caed_core::ids::{Name, ObjectKey};
-use caed_core::rules::{Issuer, IssuerTenants, Issuers, Profile, Rules};
+use caed_core::rules::{Issuer, IssuerTenants, Issuers, Judged, Profile, Rules};
 use caed_core::time::Clock;
 use caed_proto::v1;
 use caed_proto::v1::access_evaluation_client::AccessEvaluationClient;
@@ -156,8 +156,10 @@ impl Story {
             xms_cc: vec!["cp1".to_owned()],
             ..v1::TokenClaims::default()
         };
-        let request =
-            v1::EvaluateRequest { token: Some(v1::evaluate_request::Token::Claims(claims)) };
+        let request = v1::EvaluateRequest {
+            token: Some(v1::evaluate_request::Token::Claims(claims)),
+            ..v1::EvaluateRequest::default()
+        };
         let started = Instant::now();
         let reply = self.decisions.evaluate(request).await?.into_inner();
         let elapsed = started.elapsed();
@@ -241,6 +243,7 @@ fn config(folder: &tempfile::TempDir) -> anyhow::Result<Config> {
         tenants: IssuerTenants::Named(HashSet::from([Name::parse(TENANT)?])),
         issue_time_skew: Duration::ZERO,
         authorization_uri: Some(format!("{ISSUER}/authorize")),
+        judged: Judged::default(),
     };
     let rules = Rules { issuers: Issuers::new([issuer])?, ..Rules::default() };
     let profile = Profile {

@@ -42,7 +42,7 @@ enum Command {
     /// Publishes events: JSON lines, or one from flags.
     Publish(publish::Publish),
     /// Decides one request, by a running sidecar or straight from a log.
-    Decide(decide::Decide),
+    Decide(Box<decide::Decide>),
     /// Shows how a running sidecar is.
     Status(status::Status),
     /// Makes, checks and describes the topics in Kafka.

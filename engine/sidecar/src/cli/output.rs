@@ -54,12 +54,25 @@ pub(super) fn decision(reply: &v1::EvaluateReply) -> Vec<String> {
             text.push_str(" · scope ");
             text.push_str(&word(finding.scope().as_str_name(), "SCOPE_"));
         }
+        if !finding.policy.is_empty() {
+            text.push_str(" · policy ");
+            text.push_str(&finding.policy);
+        }
         if finding.since_ms > 0 {
             text.push_str(" · since ");
             text.push_str(&finding.since_ms.to_string());
             text.push_str(" ms");
         }
         lines.push(text);
+    }
+    for note in reply.notes() {
+        lines.push(format!("  note      {}", word(note.as_str_name(), "DECISION_NOTE_")));
+    }
+    if let Some(report) = &reply.report {
+        let verdict = word(report.verdict().as_str_name(), "VERDICT_");
+        let reasons = report.reasons().map(|reason| word(reason.as_str_name(), "REASON_"));
+        let reasons = reasons.collect::<Vec<_>>().join(", ");
+        lines.push(format!("  report    would be {verdict}  {reasons}"));
     }
     if !reply.detail.is_empty() {
         lines.push(format!("  detail    {}", reply.detail));

@@ -70,8 +70,16 @@ fn lines(reply: &v1::StatusReply) -> Vec<String> {
     } = reply;
     let ready = if *ready { "ready" } else { "not ready: the log is being read" };
     let knowledge = knowledge.as_ref().map(output::knowledge).unwrap_or_default();
-    let v1::Holdings { tenants, cutoffs, pair_cutoffs, registers, heap_bytes } =
-        (*holdings).unwrap_or_default();
+    let v1::Holdings {
+        tenants,
+        cutoffs,
+        pair_cutoffs,
+        registers,
+        heap_bytes,
+        policies,
+        locations,
+        groups,
+    } = (*holdings).unwrap_or_default();
     let v1::Records {
         changed,
         unchanged,
@@ -94,6 +102,7 @@ fn lines(reply: &v1::StatusReply) -> Vec<String> {
         format!(
             "state      {tenants} tenants, {cutoffs} cutoffs, {pair_cutoffs} within one user, {registers} registers (kept for ever), {heap_bytes} bytes"
         ),
+        format!("directory  {policies} policies, {locations} locations, {groups} groups"),
         format!(
             "records    {changed} changed, {unchanged} unchanged, {stale} stale, {records_quarantined} quarantined; {forgotten} cutoffs forgotten"
         ),

@@ -16,8 +16,13 @@ use std::time::Duration;
 
 use caed_core::event::RiskLevel;
 use caed_core::ids::{Name, ObjectKey};
+use caed_core::index::ranges::RangeSet;
 use caed_core::limits;
-use caed_core::rules::{Issuer, IssuerTenants, Issuers, Profile, Rules, TENANT_PLACEHOLDER};
+use caed_core::policy::Incapable;
+use caed_core::rules::{
+    Issuer, IssuerTenants, Issuers, Judged, LocationClass, Profile, Rules, SHIPPED,
+    TENANT_PLACEHOLDER,
+};
 use caed_streams::kafka::settings::KafkaSettings;
 
 use reader::{Document, Section};
@@ -99,8 +104,9 @@ impl Config {
         let root = document.root(&table);
         let log = log(&root);
         let listen = listen(&root.section("listen"));
-        let rules = rules(&root);
-        let profile = Arc::new(profile(&root.section("profile")));
+        let profile = profile(&root.section("profile"));
+        let (rules, profile) = rules(&root, profile);
+        let profile = Arc::new(profile);
         let stale_after = stale_after(&root.section("freshness"));
         let telemetry = telemetry(&root.section("telemetry"));
         root.finish();
@@ -153,7 +159,7 @@ fn listen(section: &Section<'_>) -> Listen {
     Listen { grpc, grpc_socket, admin }
 }
 
-fn rules(root: &Section<'_>) -> Rules {
+fn rules(root: &Section<'_>, profile: Profile) -> (Rules, Profile) {
     let section = root.section("tokens");
     let horizon = section.duration("horizon");
     if let Some(found) = horizon.as_ref().filter(|found| found.value < HORIZON_MIN) {
@@ -164,6 +170,7 @@ fn rules(root: &Section<'_>) -> Rules {
         section.reject(found, "must be at most \"1h\"");
     }
     let lifetime = section.duration("lifetime_max");
+    let plain_lifetime = section.duration("lifetime_plain");
     let tenants = section.strings("tenants").map(|found| {
         let names = found.value.iter().map(|tenant| Name::parse(tenant));
         names.collect::<Result<HashSet<_>, _>>().unwrap_or_else(|problem| {
@@ -188,7 +195,12 @@ fn rules(root: &Section<'_>) -> Rules {
         issuers,
         tenants,
     };
-    let lifetime = lifetime.map_or(limits::TOKEN_LIFETIME_DEFAULT, |found| found.value);
+    let profile = Profile {
+        long_lifetime: lifetime.map_or(profile.long_lifetime, |found| found.value),
+        plain_lifetime: plain_lifetime.map_or(profile.plain_lifetime, |found| found.value),
+        ..profile
+    };
+    let lifetime = profile.longest_lifetime();
     if !rules.horizon_covers(lifetime) {
         let problem = format!(
             "must be at least lifetime_max + the largest issue_time_skew + clock_skew = {} s, else tokens would outlive what revokes them",
@@ -199,7 +211,7 @@ fn rules(root: &Section<'_>) -> Rules {
             None => section.missing("horizon", &problem),
         }
     }
-    rules
+    (rules, profile)
 }
 
 fn issuer(section: &Section<'_>) -> Option<Issuer> {
@@ -207,6 +219,7 @@ fn issuer(section: &Section<'_>) -> Option<Issuer> {
     let listed = section.strings_or_word("tenants", "all");
     let skew = section.duration("issue_time_skew");
     let uri = section.string("authorization_uri");
+    let judged = judged(section);
     section.finish();
     let Some(name) = name else {
         section.missing("issuer", "give the `iss` of its tokens");
@@ -237,11 +250,31 @@ fn issuer(section: &Section<'_>) -> Option<Issuer> {
         tenants,
         issue_time_skew: skew.map(|found| found.value).unwrap_or_default(),
         authorization_uri: uri.map(|found| found.value),
+        judged,
     })
 }
 
+/// How an issuer's judged tokens are told (D5).
+fn judged(section: &Section<'_>) -> Judged {
+    let by_mark = section.boolean("judged_by_mark").is_some_and(|found| found.value);
+    let audiences = section.strings("one_hour_means_judged");
+    let ranges = section.strings("exception_ranges").map(|found| {
+        RangeSet::parse(found.value.iter().map(String::as_str)).unwrap_or_else(|problem| {
+            section.reject(&found, problem.to_string());
+            RangeSet::default()
+        })
+    });
+    Judged {
+        by_mark,
+        one_hour_audiences: audiences.into_iter().flat_map(|found| found.value).collect(),
+        exception_ranges: ranges,
+    }
+}
+
 fn profile(section: &Section<'_>) -> Profile {
-    let default = Profile::default();
+    let problem = format!("is no shipped profile; known are {}", SHIPPED.join(", "));
+    let base = section.parsed("base", &problem, Profile::shipped);
+    let default = base.map(|found| found.value).unwrap_or_default();
     let problem = "must be \"low\", \"medium\" or \"high\"";
     let risk_threshold = section.parsed("risk_threshold", problem, |text| match text {
         "low" => Some(RiskLevel::Low),
@@ -257,8 +290,46 @@ fn profile(section: &Section<'_>) -> Profile {
             HashSet::new()
         })
     });
+    let applications = section.strings("applications").map(|found| {
+        let keys = found.value.iter().map(|id| ObjectKey::parse(id));
+        keys.collect::<Result<_, _>>().unwrap_or_else(|problem| {
+            section.reject(&found, format!("an application {problem}"));
+            Vec::new()
+        })
+    });
+    let problem = "must be \"supported\", \"when_strict\" or \"unsupported\"";
+    let location = section.parsed("location", problem, |text| match text {
+        "supported" => Some(LocationClass::Supported),
+        "when_strict" => Some(LocationClass::WhenStrict),
+        "unsupported" => Some(LocationClass::Unsupported),
+        _ => None,
+    });
+    let problem = "must be \"enforce\" or \"lifetime\"";
+    let incapable = section.parsed("incapable", problem, |text| match text {
+        "enforce" => Some(Incapable::Enforce),
+        "lifetime" => Some(Incapable::Lifetime),
+        _ => None,
+    });
+    let flag = |key, default| section.boolean(key).map_or(default, |found| found.value);
+    let (revocation, user_risk, device, strict) = (
+        flag("revocation", default.revocation),
+        flag("user_risk", default.user_risk),
+        flag("device", default.device),
+        flag("strict_location", default.strict),
+    );
+    let grace = section.duration("outdated_grace");
     section.finish();
     Profile {
+        applications: applications.unwrap_or(default.applications),
+        revocation,
+        user_risk,
+        device,
+        location: location.map_or(default.location, |found| found.value),
+        strict,
+        long_lifetime: default.long_lifetime,
+        plain_lifetime: default.plain_lifetime,
+        outdated_grace: grace.map_or(default.outdated_grace, |found| found.value),
+        incapable: incapable.map_or(default.incapable, |found| found.value),
         risk_threshold: risk_threshold.map_or(default.risk_threshold, |found| found.value),
         device_compliance: device_compliance.map_or(default.device_compliance, |found| found.value),
         incapable_clients: incapable_clients.unwrap_or_default(),

@@ -288,7 +288,10 @@ pub(crate) fn ask_issued(user: &str, issued_s: i64) -> v1::EvaluateRequest {
         xms_cc: vec!["cp1".to_owned()],
         ..v1::TokenClaims::default()
     };
-    v1::EvaluateRequest { token: Some(v1::evaluate_request::Token::Claims(claims)) }
+    v1::EvaluateRequest {
+        token: Some(v1::evaluate_request::Token::Claims(claims)),
+        ..v1::EvaluateRequest::default()
+    }
 }
 
 /// A generator of numbers that a seed repeats (xorshift).

@@ -14,6 +14,8 @@ use caed_proto::v1;
 use caed_proto::v1::event::Fact as WireFact;
 use prost::Message;
 
+use super::directory;
+
 /// An event with what its times were read as.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decoded {
@@ -82,6 +84,7 @@ pub fn event_of(message: v1::Event) -> Result<Decoded, InvalidEvent> {
         field("fact", "is missing; give one, for example sessions_revoked".to_owned())
     })?;
     let fact = fact_of(fact, &mut time)?;
+    directory::check_time(&fact, event_time_ms != 0, occurred > received)?;
     let event = Event { tenant, source, id, occurred, received, fact };
     Ok(Decoded { event, time_read_as_seconds: seconds })
 }
@@ -166,6 +169,21 @@ fn fact_of(fact: WireFact, time: &mut ReadTime<'_>) -> Result<Fact, InvalidEvent
             compliance: Compliance::NotCompliant,
         },
         WireFact::SourceDeclared(declared) => source_declared(declared, time)?,
+        WireFact::PolicyChanged(policy) => directory::policy_changed(policy)?,
+        WireFact::PolicyDeleted(policy) => directory::policy_deleted(policy)?,
+        WireFact::LocationChanged(location) => directory::location_changed(location)?,
+        WireFact::LocationDeleted(location) => directory::location_deleted(location)?,
+        WireFact::MfaTrustedRangesChanged(ranges) => directory::mfa_trusted(&ranges)?,
+        WireFact::MfaTrustedRangesDeleted(v1::MfaTrustedRangesDeleted {}) => {
+            directory::mfa_trusted_deleted()?
+        }
+        WireFact::TenantSettings(settings) => directory::tenant_settings(settings)?,
+        WireFact::TenantSettingsDeleted(v1::TenantSettingsDeleted {}) => {
+            directory::tenant_settings_deleted()?
+        }
+        WireFact::GroupRead(group) => directory::group_read(&group)?,
+        WireFact::MemberAdded(member) => directory::member_added(&member)?,
+        WireFact::MemberRemoved(member) => directory::member_removed(&member)?,
     })
 }
 
@@ -238,11 +256,11 @@ fn instant(
     Ok(Some(time))
 }
 
-fn name(field: &'static str, text: &str) -> Result<Name, InvalidEvent> {
+pub(super) fn name(field: &'static str, text: &str) -> Result<Name, InvalidEvent> {
     Name::parse(text).map_err(id_problem(field))
 }
 
-fn key(field: &'static str, text: &str) -> Result<ObjectKey, InvalidEvent> {
+pub(super) fn key(field: &'static str, text: &str) -> Result<ObjectKey, InvalidEvent> {
     ObjectKey::parse(text).map_err(id_problem(field))
 }
 
@@ -255,7 +273,7 @@ fn id_problem(name: &'static str) -> impl FnOnce(InvalidId) -> InvalidEvent {
     move |problem| field(name, problem.to_string())
 }
 
-const fn field(field: &'static str, problem: String) -> InvalidEvent {
+pub(super) const fn field(field: &'static str, problem: String) -> InvalidEvent {
     InvalidEvent::Field { field, problem }
 }
 

@@ -129,7 +129,7 @@ impl EventSink for KafkaSink {
 /// permissions (L2).
 const fn topic_of(fact: &Fact) -> Topic {
     match fact {
-        Fact::Source { .. } => POLICIES,
+        Fact::Source { .. } | Fact::Version(_) | Fact::Member { .. } => POLICIES,
         Fact::Account { .. }
         | Fact::UserRevoked { .. }
         | Fact::UserRisk { .. }
@@ -200,6 +200,8 @@ impl ClientContext for Context {
 mod tests {
     use caed_core::event::Declaration;
     use caed_core::ids::Name;
+    use caed_core::ids::ObjectKey;
+    use caed_core::policy::{Body, Membership, Part, Version};
 
     use super::*;
 
@@ -214,6 +216,11 @@ mod tests {
         let source =
             Fact::Source { source: Name::parse("directory").expect("a name"), declaration };
         assert_eq!(topic_of(&source), POLICIES);
+        let group = ObjectKey::parse("g").expect("an id");
+        let version = Version { part: Part::WHOLE, body: Body::Settings(None) };
+        assert_eq!(topic_of(&Fact::Version(version)), POLICIES);
+        let membership = Membership::Added;
+        assert_eq!(topic_of(&Fact::Member { group, user: group, membership }), POLICIES);
         assert_eq!(topic_of(&Fact::TenantRevoked), EVENTS);
     }
 

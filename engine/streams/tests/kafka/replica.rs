@@ -10,8 +10,8 @@ use caed_core::decision::{Decision, Verdict};
 use caed_core::ingest::Ingest;
 use caed_core::position::Frontier;
 use caed_core::publish::{self, SnapshotReader};
-use caed_core::request::{AccessRequest, Claims, Token};
-use caed_core::rules::{Issuer, IssuerTenants, Issuers, Profile, Rules};
+use caed_core::request::{AccessRequest, Claims, Seen, Token};
+use caed_core::rules::{Issuer, IssuerTenants, Issuers, Judged, Profile, Rules};
 use caed_core::sink::{Accepted, AppendError, EventSink};
 use caed_core::time::{Clock, UnixMillis};
 use caed_proto::v1;
@@ -75,6 +75,7 @@ fn rules(horizon: Duration) -> Rules {
         tenants: IssuerTenants::All,
         issue_time_skew: Duration::ZERO,
         authorization_uri: None,
+        judged: Judged::default(),
     };
     Rules {
         horizon,
@@ -213,7 +214,8 @@ impl Replica {
                 answers_challenges: true,
                 ..Claims::default()
             };
-            let request = AccessRequest { token: Token::parse(&claims), profile: &profile };
+            let token = Token::parse(&claims);
+            let request = AccessRequest { token, profile: &profile, seen: Seen::Unknown };
             Decision { generation: 0, ..decide(&snapshot, &request, now) }
         });
         decided.collect()

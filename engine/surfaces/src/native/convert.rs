@@ -1,17 +1,20 @@
 //! The wire and the core, in both directions. Wire messages are taken apart whole, so that a new
 //! field does not compile until somebody has thought about it.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use caed_core::decision::{
-    Answer, Challenge, Decision, Finding, Reason, Refusal, ScopeName, Verdict,
+    Answer, BlockRow, Challenge, Decision, Finding, Notes, Reason, Refusal, Report, ScopeName,
+    Verdict,
 };
 use caed_core::ingest::{Ingest, Quarantined};
 use caed_core::log_view::{LogView, PartitionView};
 use caed_core::position::{Frontier, Position, Reached, Topics};
-use caed_core::request::{Claims, Malformed, Token, announces_cp1};
+use caed_core::request::{Claims, Malformed, Seen, Token, announces_cp1};
 use caed_core::sink::{Accepted, AppendError, Notice};
 use caed_core::snapshot::Counts;
+use caed_core::time::UnixSeconds;
 use caed_proto::v1;
 use tonic::{Code, Status};
 
@@ -24,20 +27,56 @@ pub(super) fn evaluate(
     request: &v1::EvaluateRequest,
     field: impl Fn() -> String,
 ) -> Result<v1::EvaluateReply, Status> {
-    let v1::EvaluateRequest { token } = request;
+    let v1::EvaluateRequest { profile, client, token } = request;
     let Some(v1::evaluate_request::Token::Claims(claims)) = token else {
         return Err(Status::invalid_argument(format!(
             "{}: is missing; give the claims of the verified token",
             field()
         )));
     };
+    let profile = moment.profile(profile).ok_or_else(|| {
+        let known = moment.profile_names().collect::<Vec<_>>().join(", ");
+        Status::invalid_argument(format!("profile: `{profile}` is not known; known are {known}"))
+    })?;
     let token = token_of(claims);
-    let decision = moment.decide(token);
+    let decision = moment.decide(token, profile, seen_of(client.as_ref()));
     Ok(reply_of(moment, &decision, token.as_ref()))
 }
 
+/// The address, or that there is none to believe (D6).
+fn seen_of(client: Option<&v1::ClientAddress>) -> Seen {
+    use v1::client_address::Is;
+    match client.and_then(|client| client.is.as_ref()) {
+        Some(Is::Ip(text)) => {
+            text.parse::<IpAddr>().map_or(Seen::Unknown, |address| Seen::At(address.to_canonical()))
+        }
+        Some(Is::NoneByNature(true)) => Seen::NoneByNature,
+        Some(Is::NoneByNature(false)) | None => Seen::Unknown,
+    }
+}
+
 fn token_of(claims: &v1::TokenClaims) -> Result<Token<'_>, Malformed> {
-    let v1::TokenClaims { iss, tid, sub, iat, exp, nbf, sid, jti, azp, deviceid, xms_cc } = claims;
+    let v1::TokenClaims {
+        iss,
+        tid,
+        sub,
+        iat,
+        exp,
+        nbf,
+        sid,
+        jti,
+        azp,
+        deviceid,
+        xms_cc,
+        aud,
+        ipaddr,
+        acct,
+        auth_time,
+        idtyp,
+        groups,
+        wids,
+        judged,
+    } = claims;
     Token::parse(&Claims {
         issuer: iss.as_deref(),
         tenant: tid.as_deref(),
@@ -50,6 +89,14 @@ fn token_of(claims: &v1::TokenClaims) -> Result<Token<'_>, Malformed> {
         client: azp.as_deref(),
         device: deviceid.as_deref(),
         answers_challenges: xms_cc.iter().any(|value| announces_cp1(value)),
+        audiences: aud,
+        address: ipaddr.as_deref(),
+        account_kind: *acct,
+        authenticated: *auth_time,
+        identity_type: idtyp.as_deref(),
+        groups: groups.as_ref().map(|claim| claim.values.as_slice()),
+        roles: wids.as_ref().map(|claim| claim.values.as_slice()),
+        judged: judged.as_deref(),
     })
 }
 
@@ -66,6 +113,8 @@ fn reply_of(
         challenge,
         http_status,
         retry_after_s,
+        notes,
+        report,
         generation: _,
     } = decision;
     v1::EvaluateReply {
@@ -78,13 +127,37 @@ fn reply_of(
         retry_after_s: retry_after_s.unwrap_or_default(),
         knowledge: None,
         detail: token.err().map(ToString::to_string).unwrap_or_default(),
+        notes: notes_of(*notes),
+        report: report.map(report_of),
+    }
+}
+
+fn notes_of(notes: Notes) -> Vec<i32> {
+    let Notes { ip_variation, location_not_evaluated, sign_in_time_missing } = notes;
+    let all = [
+        (ip_variation, v1::DecisionNote::IpVariation),
+        (location_not_evaluated, v1::DecisionNote::LocationNotEvaluated),
+        (sign_in_time_missing, v1::DecisionNote::SignInTimeMissing),
+    ];
+    all.into_iter().filter_map(|(holds, note)| holds.then_some(note.into())).collect()
+}
+
+fn report_of(report: Report) -> v1::Report {
+    let Report { verdict, primary, reasons, http_status } = report;
+    v1::Report {
+        verdict: verdict_of(verdict).into(),
+        primary_reason: primary.map_or(v1::Reason::Unspecified, reason_of).into(),
+        reasons: reasons.iter().map(|reason| reason_of(reason).into()).collect(),
+        http_status: u32::from(http_status),
     }
 }
 
 fn finding_of(finding: &Finding) -> v1::Finding {
-    let Finding { reason, scope, since, answer } = finding;
+    let Finding { reason, scope, since, policy, row, answer } = finding;
     let (verdict, http_status) = match answer {
-        Answer::Challenge { not_before: _ } => (v1::Verdict::Challenge, 401),
+        Answer::Challenge { not_before: _ } | Answer::SignIn { max_age: _ } => {
+            (v1::Verdict::Challenge, 401)
+        }
         Answer::Deny(Refusal::InvalidToken) => (v1::Verdict::Deny, 401),
         Answer::Deny(Refusal::Forbidden) => (v1::Verdict::Deny, 403),
         Answer::Deny(Refusal::Unavailable { retry_after_s: _ }) => (v1::Verdict::Deny, 503),
@@ -95,6 +168,21 @@ fn finding_of(finding: &Finding) -> v1::Finding {
         since_ms: since.map_or(0, |since| saturating(since.as_millis())),
         verdict: verdict.into(),
         http_status,
+        policy: policy.as_ref().map(ToString::to_string).unwrap_or_default(),
+        block_row: row.map_or(v1::BlockRow::Unspecified, block_row_of).into(),
+    }
+}
+
+const fn block_row_of(row: BlockRow) -> v1::BlockRow {
+    match row {
+        BlockRow::Anywhere => v1::BlockRow::Anywhere,
+        BlockRow::Strict => v1::BlockRow::Strict,
+        BlockRow::SameAddress => v1::BlockRow::SameAddress,
+        BlockRow::AddressUnknown => v1::BlockRow::AddressUnknown,
+        // It passes, and leaves no finding.
+        BlockRow::Judged => v1::BlockRow::Unspecified,
+        BlockRow::JustIssued => v1::BlockRow::JustIssued,
+        BlockRow::Otherwise => v1::BlockRow::Otherwise,
     }
 }
 
@@ -102,7 +190,9 @@ fn challenge_of(challenge: &Challenge) -> v1::Challenge {
     v1::Challenge {
         code: challenge.code.to_owned(),
         claims: caed_core::challenge::claims_json(challenge),
-        nbf: challenge.not_before.as_seconds(),
+        nbf: challenge.not_before.map_or(0, UnixSeconds::as_seconds),
+        address: challenge.address.map(|address| address.to_string()).unwrap_or_default(),
+        max_age_s: challenge.max_age.map_or(0, |max_age| max_age.as_secs()),
     }
 }
 
@@ -159,13 +249,17 @@ fn position_of(position: Position, topics: &Topics) -> v1::Position {
 
 /// What a snapshot holds.
 pub(super) fn holdings_of(counts: Counts) -> v1::Holdings {
-    let Counts { tenants, cutoffs, pairs, registers, heap_bytes } = counts;
+    let Counts { tenants, cutoffs, pairs, registers, policies, locations, groups, heap_bytes } =
+        counts;
     v1::Holdings {
         tenants: tenants as u64,
         cutoffs: cutoffs as u64,
         pair_cutoffs: pairs as u64,
         registers: registers as u64,
         heap_bytes: heap_bytes as u64,
+        policies: policies as u64,
+        locations: locations as u64,
+        groups: groups as u64,
     }
 }
 
@@ -239,6 +333,12 @@ const fn reason_of(reason: Reason) -> v1::Reason {
         Reason::Account => v1::Reason::Account,
         Reason::Risk => v1::Reason::Risk,
         Reason::Device => v1::Reason::Device,
+        Reason::Policy => v1::Reason::Policy,
+        Reason::Location => v1::Reason::Location,
+        Reason::ConditionsChanged => v1::Reason::ConditionsChanged,
+        Reason::SignInFrequency => v1::Reason::SignInFrequency,
+        Reason::Outdated => v1::Reason::Outdated,
+        Reason::Lifetime => v1::Reason::Lifetime,
         Reason::NotReady => v1::Reason::NotReady,
     }
 }

@@ -1,0 +1,323 @@
+//! What a directory holds, in the native form: policies, locations, settings, groups.
+//!
+//! Words that stand for something else than an id (`All`, `AllTrusted`) are read here, and nowhere else.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use caed_core::event::Fact;
+use caed_core::ids::ObjectKey;
+use caed_core::index::ranges::RangeSet;
+use caed_core::limits;
+use caed_core::policy::{
+    Applications, Body, Evaluation, Frequency, Grant, Incapable, Location, Membership, Mode, Part,
+    Persons, Place, PlaceList, Places, Policy, PolicyMode, Selected, Settings, Users, Version,
+    Workloads,
+};
+use caed_proto::v1;
+
+use super::native::{InvalidEvent, field, key, name};
+
+const ALL: &str = "All";
+const NONE: &str = "None";
+const GUESTS: &str = "GuestsOrExternalUsers";
+const ALL_TRUSTED: &str = "AllTrusted";
+const WORKLOADS: &str = "ServicePrincipalsInMyTenant";
+const BLOCK: &str = "block";
+const COMPLIANT_DEVICE: &str = "compliantDevice";
+
+pub(super) fn policy_changed(message: v1::PolicyChanged) -> Result<Fact, InvalidEvent> {
+    const GRANT: &str = "policy_changed.grant_controls";
+    let v1::PolicyChanged {
+        policy,
+        state,
+        users,
+        workloads,
+        applications,
+        locations,
+        other_conditions,
+        grant_controls,
+        require_all_controls,
+        sign_in_frequency_s,
+        sign_in_every_time,
+        cae,
+        part,
+    } = message;
+    let mode = match v1::PolicyState::try_from(state) {
+        Ok(v1::PolicyState::Enabled) => PolicyMode::Enabled,
+        Ok(v1::PolicyState::ReportOnly) => PolicyMode::ReportOnly,
+        Ok(v1::PolicyState::Disabled) => PolicyMode::Disabled,
+        Ok(v1::PolicyState::Unspecified) | Err(_) => {
+            let problem = "must be enabled, report only or disabled";
+            return Err(field("policy_changed.state", problem.to_owned()));
+        }
+    };
+    let evaluation = match v1::CaeControl::try_from(cae) {
+        Ok(v1::CaeControl::Unspecified) => Evaluation::Unset,
+        Ok(v1::CaeControl::Disabled) => Evaluation::Disabled,
+        // An unknown one is taken for the strictest (P9).
+        Ok(v1::CaeControl::Strict) | Err(_) => Evaluation::Strict,
+    };
+    if grant_controls.iter().any(String::is_empty) {
+        return Err(field(GRANT, "holds an empty name; leave it out".to_owned()));
+    }
+    let id = key("policy_changed.policy", &policy)?;
+    let body = Policy {
+        id: name("policy_changed.policy", &policy)?,
+        mode,
+        users: users_of(users.unwrap_or_default())?,
+        workloads: workloads_of(workloads.unwrap_or_default())?,
+        applications: applications_of(applications.unwrap_or_default())?,
+        locations: locations.map(places_of).transpose()?,
+        narrowing: other_conditions,
+        grant: grant_of(&grant_controls, require_all_controls),
+        controls: grant_controls,
+        all_controls: require_all_controls,
+        frequency: if sign_in_every_time {
+            Some(Frequency::EveryTime)
+        } else {
+            let within =
+                (sign_in_frequency_s > 0).then(|| Duration::from_secs(sign_in_frequency_s));
+            within.map(Frequency::Within)
+        },
+        evaluation,
+    };
+    version(part, Body::Policy(id, Some(Arc::new(body))))
+}
+
+pub(super) fn policy_deleted(message: v1::PolicyDeleted) -> Result<Fact, InvalidEvent> {
+    let v1::PolicyDeleted { policy } = message;
+    version(None, Body::Policy(key("policy_deleted.policy", &policy)?, None))
+}
+
+pub(super) fn location_changed(message: v1::LocationChanged) -> Result<Fact, InvalidEvent> {
+    let v1::LocationChanged { location, trusted, ranges, countries, part } = message;
+    let place = match (ranges, countries) {
+        (Some(v1::IpRanges { cidrs }), None) => {
+            Place::Ranges(ranges_of("location_changed.ranges.cidrs", &cidrs)?)
+        }
+        (None, Some(v1::Countries { codes, include_unknown })) => {
+            Place::Countries { codes, or_unknown: include_unknown }
+        }
+        (None, None) => Place::Unknowable,
+        (Some(_), Some(_)) => {
+            let problem = "stands beside countries; give one of them";
+            return Err(field("location_changed.ranges", problem.to_owned()));
+        }
+    };
+    let id = key("location_changed.location", &location)?;
+    version(part, Body::Location(id, Some(Location { trusted, place })))
+}
+
+pub(super) fn location_deleted(message: v1::LocationDeleted) -> Result<Fact, InvalidEvent> {
+    let v1::LocationDeleted { location } = message;
+    version(None, Body::Location(key("location_deleted.location", &location)?, None))
+}
+
+pub(super) fn mfa_trusted(message: &v1::MfaTrustedRangesChanged) -> Result<Fact, InvalidEvent> {
+    let v1::MfaTrustedRangesChanged { cidrs, part } = message;
+    let ranges = ranges_of("mfa_trusted_ranges_changed.cidrs", cidrs)?;
+    version(part.clone(), Body::MfaTrusted(Some(ranges)))
+}
+
+pub(super) fn mfa_trusted_deleted() -> Result<Fact, InvalidEvent> {
+    version(None, Body::MfaTrusted(None))
+}
+
+pub(super) fn tenant_settings(message: v1::TenantSettings) -> Result<Fact, InvalidEvent> {
+    let v1::TenantSettings { cae, only, except, strict_location, incapable_clients, part } =
+        message;
+    let mode = match v1::CaeMode::try_from(cae) {
+        Ok(v1::CaeMode::Unspecified | v1::CaeMode::On) => Mode::On,
+        Ok(v1::CaeMode::ReportOnly) => Mode::ReportOnly,
+        Ok(v1::CaeMode::Off) => Mode::Off,
+        Err(_) => {
+            let problem = "must be on, report only or off";
+            return Err(field("tenant_settings.cae", problem.to_owned()));
+        }
+    };
+    let incapable = match v1::IncapableClients::try_from(incapable_clients) {
+        Ok(v1::IncapableClients::Unspecified | v1::IncapableClients::Enforce) => Incapable::Enforce,
+        Ok(v1::IncapableClients::Lifetime) => Incapable::Lifetime,
+        Err(_) => {
+            let problem = "must be enforce or lifetime";
+            return Err(field("tenant_settings.incapable_clients", problem.to_owned()));
+        }
+    };
+    let settings = Settings {
+        mode,
+        only: only.map(|only| selected("tenant_settings.only", &only)).transpose()?,
+        except: selected("tenant_settings.except", &except.unwrap_or_default())?,
+        strict: strict_location,
+        incapable,
+    };
+    version(part, Body::Settings(Some(Arc::new(settings))))
+}
+
+pub(super) fn tenant_settings_deleted() -> Result<Fact, InvalidEvent> {
+    version(None, Body::Settings(None))
+}
+
+pub(super) fn group_read(message: &v1::GroupRead) -> Result<Fact, InvalidEvent> {
+    let v1::GroupRead { group, members, part } = message;
+    let members = keys("group_read.members", members)?;
+    version(part.clone(), Body::Group(key("group_read.group", group)?, Arc::new(members)))
+}
+
+pub(super) fn member_added(message: &v1::MemberAdded) -> Result<Fact, InvalidEvent> {
+    let v1::MemberAdded { group, user } = message;
+    Ok(Fact::Member {
+        group: key("member_added.group", group)?,
+        user: key("member_added.user", user)?,
+        membership: Membership::Added,
+    })
+}
+
+pub(super) fn member_removed(message: &v1::MemberRemoved) -> Result<Fact, InvalidEvent> {
+    let v1::MemberRemoved { group, user } = message;
+    Ok(Fact::Member {
+        group: key("member_removed.group", group)?,
+        user: key("member_removed.user", user)?,
+        membership: Membership::Removed,
+    })
+}
+
+fn version(part: Option<v1::Part>, body: Body) -> Result<Fact, InvalidEvent> {
+    let part = match part.unwrap_or_default() {
+        v1::Part { count: 0 | 1, index: 0, .. } => Part::WHOLE,
+        v1::Part { version, index, count } => {
+            let problem = if count > limits::PARTS_MAX {
+                format!("is {count}; at most {} parts make a version", limits::PARTS_MAX)
+            } else if index >= count {
+                format!("is {count}, and the index {index}; count from 0")
+            } else {
+                name("part.version", &version)?;
+                return Ok(Fact::Version(Version { part: Part { version, index, count }, body }));
+            };
+            return Err(field("part.count", problem));
+        }
+    };
+    Ok(Fact::Version(Version { part, body }))
+}
+
+fn users_of(users: v1::PolicyUsers) -> Result<Users, InvalidEvent> {
+    let v1::PolicyUsers {
+        include_users,
+        exclude_users,
+        include_groups,
+        exclude_groups,
+        include_roles,
+        exclude_roles,
+    } = users;
+    let list = "policy_changed.users";
+    Ok(Users {
+        include: persons(list, &include_users, &include_groups, &include_roles)?,
+        exclude: persons(list, &exclude_users, &exclude_groups, &exclude_roles)?,
+    })
+}
+
+fn persons(
+    field: &'static str,
+    users: &[String],
+    groups: &[String],
+    roles: &[String],
+) -> Result<Persons, InvalidEvent> {
+    Ok(Persons {
+        all: holds(users, ALL),
+        guests: holds(users, GUESTS),
+        users: others(field, users, &[ALL, GUESTS, NONE])?,
+        groups: keys(field, groups)?,
+        roles: keys(field, roles)?,
+    })
+}
+
+fn workloads_of(workloads: v1::PolicyWorkloads) -> Result<Workloads, InvalidEvent> {
+    let v1::PolicyWorkloads { include, exclude } = workloads;
+    Ok(Workloads {
+        all: holds(&include, WORKLOADS),
+        include: others("policy_changed.workloads.include", &include, &[WORKLOADS, NONE])?,
+        exclude: keys("policy_changed.workloads.exclude", &exclude)?,
+    })
+}
+
+fn applications_of(applications: v1::PolicyApplications) -> Result<Applications, InvalidEvent> {
+    let v1::PolicyApplications { include, exclude, user_actions } = applications;
+    Ok(Applications {
+        all: holds(&include, ALL),
+        include: others("policy_changed.applications.include", &include, &[ALL, NONE])?,
+        exclude_all: holds(&exclude, ALL),
+        exclude: others("policy_changed.applications.exclude", &exclude, &[ALL, NONE])?,
+        user_action: !user_actions.is_empty(),
+    })
+}
+
+fn places_of(locations: v1::PolicyLocations) -> Result<Places, InvalidEvent> {
+    let v1::PolicyLocations { include, exclude } = locations;
+    let list = |field, names: &[String]| {
+        Ok(PlaceList {
+            all: holds(names, ALL),
+            all_trusted: holds(names, ALL_TRUSTED),
+            ids: others(field, names, &[ALL, ALL_TRUSTED])?,
+        })
+    };
+    Ok(Places {
+        include: list("policy_changed.locations.include", &include)?,
+        exclude: list("policy_changed.locations.exclude", &exclude)?,
+    })
+}
+
+fn grant_of(controls: &[String], require_all: bool) -> Grant {
+    if controls.is_empty() {
+        Grant::None
+    } else if holds(controls, BLOCK) {
+        Grant::Block
+    } else if holds(controls, COMPLIANT_DEVICE) && (require_all || controls.len() == 1) {
+        Grant::CompliantDevice
+    } else {
+        Grant::Other
+    }
+}
+
+fn selected(field: &'static str, message: &v1::UsersAndGroups) -> Result<Selected, InvalidEvent> {
+    let v1::UsersAndGroups { users, groups } = message;
+    Ok(Selected { users: keys(field, users)?, groups: keys(field, groups)? })
+}
+
+fn ranges_of(name: &'static str, cidrs: &[String]) -> Result<Arc<RangeSet>, InvalidEvent> {
+    let parsed = RangeSet::parse(cidrs.iter().map(String::as_str));
+    parsed.map(Arc::new).map_err(|error| field(name, error.to_string()))
+}
+
+fn holds(names: &[String], word: &str) -> bool {
+    names.iter().any(|name| name == word)
+}
+
+/// The keys of everything that is none of these words.
+fn others(
+    field: &'static str,
+    names: &[String],
+    words: &[&str],
+) -> Result<Vec<ObjectKey>, InvalidEvent> {
+    let others = names.iter().filter(|name| !words.contains(&name.as_str()));
+    others.map(|id| key(field, id)).collect()
+}
+
+fn keys(field: &'static str, ids: &[String]) -> Result<Vec<ObjectKey>, InvalidEvent> {
+    ids.iter().map(|id| key(field, id)).collect()
+}
+
+/// What the time of a version must be, so that all of its parts have the same.
+pub(super) fn check_time(
+    fact: &Fact,
+    has_event_time: bool,
+    is_ahead: bool,
+) -> Result<(), InvalidEvent> {
+    let Fact::Version(Version { part, body }) = fact else { return Ok(()) };
+    let problem = match (part.count > 1, body) {
+        (_, Body::Group(..)) if !has_event_time => "is missing; give when the reading began",
+        (true, _) if !has_event_time => "is missing; all parts of a version have the same",
+        (true, _) if is_ahead => "is later than the receipt; all parts of a version have the same",
+        _ => return Ok(()),
+    };
+    Err(field("event_time_ms", problem.to_owned()))
+}
