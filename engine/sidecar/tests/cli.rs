@@ -196,6 +196,7 @@ fn the_commands_talk_to_a_sidecar() {
     a_refused_request_is_a_failure(&at);
     status_is_shown(&at, &address);
     a_reader_that_has_gone_is_no_fault(&at);
+    a_directory_is_published(&site, &at);
 
     let config = config.to_str().expect("UTF-8");
     let issued_s = (now_ms() / 1000 - 600).to_string();
@@ -272,6 +273,59 @@ fn a_file_is_published(site: &Site, at: &[&str]) {
         stderr(&output).starts_with("caed: /nowhere/events.jsonl can not be read: "),
         "{output:?}"
     );
+}
+
+fn a_directory_is_published(site: &Site, at: &[&str]) {
+    let publish = |event: &[&str]| {
+        success(&run(&[&["publish", event[0], "--tenant", TENANT], &event[1..], at].concat()));
+    };
+    let issued_s = (now_ms() / 1000 - 600).to_string();
+    let seen_at = |address: &str| {
+        let more = ["--ipaddr", "198.51.100.7", "--client-ip", address];
+        run(&decide(at, &[&token("nobody-spoke-of", &issued_s)[..], &more].concat()))
+    };
+    let policy = json!({
+        "policy": "office-only",
+        "state": "POLICY_STATE_ENABLED",
+        "users": {"includeUsers": ["All"], "excludeGroups": ["admins"]},
+        "applications": {"include": ["All"]},
+        "locations": {"include": ["All"], "exclude": ["hq"]},
+        "grantControls": ["block"],
+    });
+    let policy = site.file("policy.json", &policy.to_string());
+    let ranges = site.file("ranges.txt", "203.0.113.0/24\n");
+    let ranges = ranges.to_str().expect("UTF-8");
+    let location = ["--location", "hq", "--range", "198.51.100.0/24", "--ranges", ranges];
+    let now = now_ms().to_string();
+    publish(&["group-read", "--group", "admins", "--member", "eve", "--event-time-ms", &now]);
+    publish(&[&["location-changed"], &location[..]].concat());
+    publish(&["policy-changed", "--json", policy.to_str().expect("UTF-8")]);
+
+    for inside in ["198.51.100.9", "203.0.113.9"] {
+        success(&seen_at(inside));
+    }
+    let output = seen_at("192.0.2.1");
+    assert_eq!(code(&output), Some(3), "{output:?}");
+    let text = stdout(&output);
+    assert!(text.contains("  reason    location · policy office-only"), "{text}");
+    assert!(text.contains(r#""xms_rp_ipaddr":{"value":"192.0.2.1"}"#), "{text}");
+
+    publish(&["tenant-settings", "--cae", "report-only"]);
+    let text = success(&seen_at("192.0.2.1"));
+    assert!(text.contains("  report    would be challenge  location\n"), "{text}");
+    publish(&["tenant-settings-deleted"]);
+    publish(&["member-added", "--group", "admins", "--user", "nobody-spoke-of"]);
+    success(&seen_at("192.0.2.1"));
+    publish(&["policy-deleted", "--policy", "office-only"]);
+    let status = success(&run(&[&["status"], at].concat()));
+    assert!(status.contains("directory  0 policies, 1 locations, 1 groups\n"), "{status}");
+
+    // What is no range is told by its field.
+    let event =
+        ["publish", "location-changed", "--tenant", TENANT, "--location", "x", "--range", "x"];
+    let output = run(&[&event, at].concat());
+    assert_eq!(code(&output), Some(1), "{output:?}");
+    assert!(stderr(&output).starts_with("caed: location_changed.ranges.cidrs: `x` is no range"));
 }
 
 fn a_decision_is_told_by_the_exit_code(at: &[&str]) {

@@ -9,6 +9,7 @@ mod demo;
 mod output;
 mod private;
 mod publish;
+mod publish_directory;
 mod serve;
 mod status;
 mod topics;

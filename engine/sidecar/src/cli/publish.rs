@@ -15,6 +15,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
+use super::publish_directory as directory;
 use super::{At, output};
 use crate::client;
 
@@ -135,11 +136,33 @@ enum OneEvent {
         #[arg(long, default_value_t = 0, hide_default_value = true)]
         retired_ms: i64,
     },
+    /// What the tenant decided: whether events and policies are enforced, and for whom.
+    TenantSettings(directory::Settings),
+    /// The tenant's settings are the defaults again.
+    TenantSettingsDeleted(Envelope),
+    /// A conditional access policy, from a file.
+    PolicyChanged(directory::Policy),
+    /// A policy was deleted.
+    PolicyDeleted(directory::NamedPolicy),
+    /// A named location.
+    LocationChanged(directory::Location),
+    /// A named location was deleted.
+    LocationDeleted(directory::NamedLocation),
+    /// The ranges that MFA trusts.
+    MfaTrustedRangesChanged(directory::MfaTrusted),
+    /// Nothing is known any more of the ranges that MFA trusts.
+    MfaTrustedRangesDeleted(Envelope),
+    /// Every member of a group, as it was read.
+    GroupRead(directory::Group),
+    /// A user came into a group.
+    MemberAdded(directory::Member),
+    /// A user left a group.
+    MemberRemoved(directory::Member),
 }
 
 /// What every event has.
-#[derive(Args)]
-struct Envelope {
+#[derive(Args, Clone)]
+pub(super) struct Envelope {
     /// The tenant.
     #[arg(long)]
     tenant: String,
@@ -198,7 +221,11 @@ impl Publish {
         let channel = client::connect(&self.at.address()).await?;
         let client = EventPublisherClient::new(channel);
         match (self.event, self.file) {
-            (Some(event), _) => publish_one(client, event.into_event()).await?,
+            (Some(event), _) => {
+                for event in event.into_events()? {
+                    publish_one(client.clone(), event).await?;
+                }
+            }
             (None, Some(path)) => publish_file(client, &path).await?,
             (None, None) => {}
         }
@@ -328,9 +355,25 @@ fn progress(bytes: Option<u64>) -> ProgressBar {
 }
 
 impl OneEvent {
-    fn into_event(self) -> v1::Event {
+    /// One event; several where a version is too large for one.
+    fn into_events(self) -> anyhow::Result<Vec<v1::Event>> {
         use OneEvent as E;
-        match self {
+        Ok(vec![match self {
+            E::TenantSettings(settings) => return Ok(settings.events()),
+            E::PolicyChanged(policy) => return policy.events(),
+            E::LocationChanged(location) => return location.events(),
+            E::MfaTrustedRangesChanged(ranges) => return ranges.events(),
+            E::GroupRead(group) => return group.events(),
+            E::MemberAdded(member) => return Ok(member.added()),
+            E::MemberRemoved(member) => return Ok(member.removed()),
+            E::PolicyDeleted(policy) => policy.deleted(),
+            E::LocationDeleted(location) => location.deleted(),
+            E::TenantSettingsDeleted(envelope) => {
+                envelope.event(Fact::TenantSettingsDeleted(v1::TenantSettingsDeleted {}))
+            }
+            E::MfaTrustedRangesDeleted(envelope) => {
+                envelope.event(Fact::MfaTrustedRangesDeleted(v1::MfaTrustedRangesDeleted {}))
+            }
             E::AccountDisabled(of) => {
                 of.event(|user| Fact::AccountDisabled(v1::AccountDisabled { user }))
             }
@@ -405,12 +448,23 @@ impl OneEvent {
                 emits_device_clear,
                 retired_ms,
             })),
-        }
+        }])
     }
 }
 
 impl Envelope {
-    fn event(self, fact: Fact) -> v1::Event {
+    #[cfg(test)]
+    pub(super) fn new(tenant: &str, source: &str, event_time_ms: i64) -> Self {
+        let (tenant, source) = (tenant.to_owned(), source.to_owned());
+        Self { tenant, source, id: String::new(), event_time_ms }
+    }
+
+    /// Whether it was said when it happened.
+    pub(super) const fn has_event_time(&self) -> bool {
+        self.event_time_ms != 0
+    }
+
+    pub(super) fn event(self, fact: Fact) -> v1::Event {
         let Self { tenant, source, id, event_time_ms } = self;
         v1::Event { id, tenant, source, event_time_ms, received_ms: 0, fact: Some(fact) }
     }

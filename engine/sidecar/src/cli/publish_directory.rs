@@ -1,0 +1,312 @@
+//! What `caed publish` tells of directories: settings, policies, locations, groups.
+//!
+//! Lists come from flags and from files with one entry a line. A version that would be too large for one
+//! record is split, and named by a hash of its content, so that publishing it again is the same version.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::PathBuf;
+
+use anyhow::Context;
+use caed_proto::v1;
+use caed_proto::v1::event::Fact;
+use clap::{Args, ValueEnum};
+
+use super::publish::Envelope;
+
+/// Entries of one record: ids have at most 512 bytes and a record a MiB, but 36 and 18 are usual.
+const ENTRIES_MAX: usize = 10_000;
+
+#[derive(Args)]
+pub(super) struct Settings {
+    #[command(flatten)]
+    envelope: Envelope,
+    /// Whether events and policies are enforced.
+    #[arg(long, default_value = "on")]
+    cae: Cae,
+    /// Limits CAE to this user. May be repeated.
+    #[arg(long, value_name = "USER")]
+    only_user: Vec<String>,
+    /// Limits CAE to the members of this group. May be repeated.
+    #[arg(long, value_name = "GROUP")]
+    only_group: Vec<String>,
+    /// Leaves this user out. May be repeated.
+    #[arg(long, value_name = "USER")]
+    except_user: Vec<String>,
+    /// Leaves the members of this group out. May be repeated.
+    #[arg(long, value_name = "GROUP")]
+    except_group: Vec<String>,
+    /// Enforces locations strictly.
+    #[arg(long)]
+    strict_location: bool,
+    /// What becomes of clients that can't answer a challenge. An attacker may choose lifetime.
+    #[arg(long, default_value = "enforce")]
+    incapable_clients: Incapable,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Cae {
+    On,
+    ReportOnly,
+    Off,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Incapable {
+    Enforce,
+    Lifetime,
+}
+
+#[derive(Args)]
+pub(super) struct Policy {
+    #[command(flatten)]
+    envelope: Envelope,
+    /// The policy, as the JSON form of caed.v1.PolicyChanged.
+    #[arg(long, value_name = "FILE")]
+    json: PathBuf,
+}
+
+#[derive(Args)]
+pub(super) struct Location {
+    #[command(flatten)]
+    envelope: Envelope,
+    /// The location's id.
+    #[arg(long = "location")]
+    named: String,
+    /// `AllTrusted` means it, too.
+    #[arg(long)]
+    trusted: bool,
+    #[command(flatten)]
+    ranges: Ranges,
+}
+
+#[derive(Args)]
+pub(super) struct MfaTrusted {
+    #[command(flatten)]
+    envelope: Envelope,
+    #[command(flatten)]
+    ranges: Ranges,
+}
+
+#[derive(Args)]
+struct Ranges {
+    /// A range in CIDR notation, or an address. May be repeated.
+    #[arg(long, value_name = "CIDR")]
+    range: Vec<String>,
+    /// A file with one range a line.
+    #[arg(long, value_name = "FILE")]
+    ranges: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(super) struct Group {
+    #[command(flatten)]
+    envelope: Envelope,
+    /// The group, or role. The event time is when its reading began; give it.
+    #[arg(long = "group")]
+    named: String,
+    /// A member. May be repeated.
+    #[arg(long, value_name = "USER")]
+    member: Vec<String>,
+    /// A file with one member a line.
+    #[arg(long, value_name = "FILE")]
+    members: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(super) struct Member {
+    #[command(flatten)]
+    envelope: Envelope,
+    /// The group, or role.
+    #[arg(long)]
+    group: String,
+    /// The user.
+    #[arg(long)]
+    user: String,
+}
+
+#[derive(Args)]
+pub(super) struct NamedPolicy {
+    #[command(flatten)]
+    envelope: Envelope,
+    /// Its id.
+    #[arg(long = "policy")]
+    named: String,
+}
+
+#[derive(Args)]
+pub(super) struct NamedLocation {
+    #[command(flatten)]
+    envelope: Envelope,
+    /// Its id.
+    #[arg(long = "location")]
+    named: String,
+}
+
+impl Settings {
+    pub(super) fn events(self) -> Vec<v1::Event> {
+        let Self {
+            envelope,
+            cae,
+            only_user,
+            only_group,
+            except_user,
+            except_group,
+            strict_location,
+            incapable_clients,
+        } = self;
+        let cae = match cae {
+            Cae::On => v1::CaeMode::On,
+            Cae::ReportOnly => v1::CaeMode::ReportOnly,
+            Cae::Off => v1::CaeMode::Off,
+        };
+        let incapable = match incapable_clients {
+            Incapable::Enforce => v1::IncapableClients::Enforce,
+            Incapable::Lifetime => v1::IncapableClients::Lifetime,
+        };
+        let only = v1::UsersAndGroups { users: only_user, groups: only_group };
+        let is_limited = !only.users.is_empty() || !only.groups.is_empty();
+        vec![envelope.event(Fact::TenantSettings(v1::TenantSettings {
+            cae: cae.into(),
+            only: is_limited.then_some(only),
+            except: Some(v1::UsersAndGroups { users: except_user, groups: except_group }),
+            strict_location,
+            incapable_clients: incapable.into(),
+            part: None,
+        }))]
+    }
+}
+
+impl Policy {
+    pub(super) fn events(self) -> anyhow::Result<Vec<v1::Event>> {
+        let path = self.json.display();
+        let text = std::fs::read_to_string(&self.json)
+            .with_context(|| format!("{path} can not be read"))?;
+        let policy: v1::PolicyChanged =
+            serde_json::from_str(&text).with_context(|| format!("{path} is no PolicyChanged"))?;
+        Ok(vec![self.envelope.event(Fact::PolicyChanged(policy))])
+    }
+}
+
+impl Location {
+    pub(super) fn events(self) -> anyhow::Result<Vec<v1::Event>> {
+        let Self { envelope, named, trusted, ranges } = self;
+        parts(&envelope, listed(ranges.range, ranges.ranges)?, |cidrs, part| {
+            Fact::LocationChanged(v1::LocationChanged {
+                location: named.clone(),
+                trusted,
+                ranges: Some(v1::IpRanges { cidrs }),
+                countries: None,
+                part,
+            })
+        })
+    }
+}
+
+impl MfaTrusted {
+    pub(super) fn events(self) -> anyhow::Result<Vec<v1::Event>> {
+        let Self { envelope, ranges } = self;
+        parts(&envelope, listed(ranges.range, ranges.ranges)?, |cidrs, part| {
+            Fact::MfaTrustedRangesChanged(v1::MfaTrustedRangesChanged { cidrs, part })
+        })
+    }
+}
+
+impl Group {
+    pub(super) fn events(self) -> anyhow::Result<Vec<v1::Event>> {
+        let Self { envelope, named, member, members } = self;
+        parts(&envelope, listed(member, members)?, |members, part| {
+            Fact::GroupRead(v1::GroupRead { group: named.clone(), members, part })
+        })
+    }
+}
+
+impl Member {
+    pub(super) fn added(self) -> Vec<v1::Event> {
+        let Self { envelope, group, user } = self;
+        vec![envelope.event(Fact::MemberAdded(v1::MemberAdded { group, user }))]
+    }
+
+    pub(super) fn removed(self) -> Vec<v1::Event> {
+        let Self { envelope, group, user } = self;
+        vec![envelope.event(Fact::MemberRemoved(v1::MemberRemoved { group, user }))]
+    }
+}
+
+impl NamedPolicy {
+    pub(super) fn deleted(self) -> v1::Event {
+        self.envelope.event(Fact::PolicyDeleted(v1::PolicyDeleted { policy: self.named }))
+    }
+}
+
+impl NamedLocation {
+    pub(super) fn deleted(self) -> v1::Event {
+        self.envelope.event(Fact::LocationDeleted(v1::LocationDeleted { location: self.named }))
+    }
+}
+
+/// Entries from flags and from the lines of a file.
+fn listed(mut entries: Vec<String>, file: Option<PathBuf>) -> anyhow::Result<Vec<String>> {
+    if let Some(path) = file {
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("{} can not be read", path.display()))?;
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        entries.extend(lines.map(str::to_owned));
+    }
+    Ok(entries)
+}
+
+/// One event, or as many as the entries need.
+fn parts(
+    envelope: &Envelope,
+    entries: Vec<String>,
+    fact: impl Fn(Vec<String>, Option<v1::Part>) -> Fact,
+) -> anyhow::Result<Vec<v1::Event>> {
+    if entries.len() <= ENTRIES_MAX {
+        return Ok(vec![envelope.clone().event(fact(entries, None))]);
+    }
+    anyhow::ensure!(
+        envelope.has_event_time(),
+        "--event-time-ms is missing; a version of more than {ENTRIES_MAX} entries needs it, so that all of its records have the same"
+    );
+    let mut hasher = DefaultHasher::new();
+    entries.hash(&mut hasher);
+    let version = format!("{:016x}", hasher.finish());
+    let chunks = entries.chunks(ENTRIES_MAX);
+    let count = u32::try_from(chunks.len()).context("too many entries")?;
+    let events = chunks.zip(0..).map(|(entries, index)| {
+        let part = v1::Part { version: version.clone(), index, count };
+        envelope.clone().event(fact(entries.to_vec(), Some(part)))
+    });
+    Ok(events.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn envelope(event_time_ms: i64) -> Envelope {
+        Envelope::new("contoso", "importer", event_time_ms)
+    }
+
+    #[test]
+    fn a_large_version_is_split_and_named_by_its_content() {
+        let entries: Vec<String> = (0..25_000).map(|at| format!("u-{at}")).collect();
+        let split = |time| {
+            parts(&envelope(time), entries.clone(), |members, part| {
+                Fact::GroupRead(v1::GroupRead { group: "g".to_owned(), members, part })
+            })
+        };
+        assert!(split(0).is_err(), "parts need one time");
+        let events = split(1_760_000_000_000).expect("split");
+        assert_eq!(events.len(), 3);
+        let mut seen = Vec::new();
+        for (event, index) in events.iter().zip(0..) {
+            let Some(Fact::GroupRead(read)) = &event.fact else { panic!("a group") };
+            let part = read.part.as_ref().expect("a part");
+            assert_eq!((part.index, part.count), (index, 3));
+            seen.extend(read.members.iter().cloned());
+        }
+        assert_eq!(seen, entries);
+        assert_eq!(split(1_760_000_000_000).expect("split"), events, "the same again");
+    }
+}
