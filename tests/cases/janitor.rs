@@ -346,7 +346,7 @@ fn what_janitors_take_out_changes_nothing() {
     let counts = Counts::default();
     let result = TestRunner::new(config()).run(&drawn(), |(seed, kept)| {
         let mut random = Random::new(seed);
-        let mut world = World { caught_up: true, ..generate::world(&mut random) };
+        let mut world = World { caught_up: true, told: Vec::new(), ..generate::world(&mut random) };
         let mut records: Vec<Record> =
             (0..random.within(0, 40)).map(|_| record(&world, &mut random)).collect();
         for at in 0..records.len() {
