@@ -3,6 +3,7 @@
 //! Only [`State::join`] changes it, one consequence at a time, and every change is a raise: see
 //! [`crate::consequence`] for why that makes the order of events irrelevant.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::consequence::{Consequence, Facet, FinerKey, FinerKind, Scope};
@@ -33,7 +34,7 @@ pub(crate) struct State {
     /// By the tenant's number.
     pub(crate) directories: Slots<Directory>,
     /// Tenants whose view is out of date.
-    pub(crate) stale: Vec<Number>,
+    pub(crate) stale: BTreeSet<Number>,
     pub(crate) horizon: Duration,
 }
 
@@ -71,7 +72,7 @@ impl State {
         Self {
             subjects: Table::new(seed),
             directories: Slots::default(),
-            stale: Vec::new(),
+            stale: BTreeSet::new(),
             horizon,
             tenants: Tenants::new(seed),
             issuers: Names::new(seed),
@@ -129,9 +130,7 @@ impl State {
         if self.tenants.row(tenant).is_some_and(|row| !row.has_directory) {
             self.tenants.update(tenant, |row| row.has_directory = true);
         }
-        if !self.stale.contains(&tenant) {
-            self.stale.push(tenant);
-        }
+        self.stale.insert(tenant);
         let subjects = &mut self.subjects;
         self.directories.change(tenant, |directory| {
             change(directory, &mut |next, subject| intern(subjects, tenant, next, subject))
@@ -155,7 +154,7 @@ impl State {
     /// Puts an index in place that was compiled apart.
     pub(crate) fn install(&mut self, compiled: CompiledRanges) {
         let tenant = compiled.tenant();
-        self.stale.push(tenant);
+        self.stale.insert(tenant);
         self.directories.change(tenant, |directory| directory.install(compiled));
     }
 

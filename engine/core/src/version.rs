@@ -193,3 +193,110 @@ fn combined(parts: &[ContentHash]) -> ContentHash {
     }
     combined
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const HORIZON: Duration = Duration::from_secs(1000);
+
+    const fn ms(millis: u64) -> UnixMillis {
+        UnixMillis::from_millis(millis)
+    }
+
+    /// A record: the time of its version, its content, and which part it is.
+    #[derive(Clone, Debug, PartialEq)]
+    struct Told {
+        at: u64,
+        content: u8,
+        part: Part,
+    }
+
+    /// Whole ones, and those of versions in two parts, which are named by their content.
+    fn told() -> impl Strategy<Value = Told> {
+        let whole =
+            (0u64..8, 0u8..3).prop_map(|(at, content)| Told { at, content, part: Part::WHOLE });
+        let part = (0u64..8, 0u8..3, 0u32..2).prop_map(|(at, content, index)| {
+            let part = Part { version: content.to_string(), index, count: 2 };
+            Told { at, content: 10 * content + 100 + u8::from(index == 1), part }
+        });
+        prop_oneof![2 => whole, 3 => part]
+    }
+
+    fn play(all: &[Told]) -> Versions<u8> {
+        let mut versions = Versions::default();
+        for Told { at, content, part } in all {
+            let offered = Offered {
+                part,
+                at: ms(*at),
+                hash: [*content; 16],
+                trusted: false,
+                value: *content,
+                appended: ms(*at),
+            };
+            versions.join(offered, HORIZON);
+        }
+        versions
+    }
+
+    /// Every complete version by what orders it, with what it says.
+    fn complete(all: &[Told]) -> Vec<(u64, ContentHash, Vec<u8>)> {
+        let mut complete = Vec::new();
+        for one in all {
+            if one.part.count == 1 {
+                complete.push((one.at, [one.content; 16], vec![one.content]));
+            } else if one.part.index == 0 {
+                let is_other = |other: &&Told| {
+                    other.at == one.at
+                        && other.part.version == one.part.version
+                        && other.part.count == 2
+                        && other.part.index == 1
+                };
+                if let Some(other) = all.iter().find(is_other) {
+                    let hash = combined(&[[one.content; 16], [other.content; 16]]);
+                    complete.push((one.at, hash, vec![one.content, other.content]));
+                }
+            }
+        }
+        complete.sort();
+        complete.dedup();
+        complete
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(3000))]
+        #[test]
+        fn the_newest_complete_version_is_in_force_in_any_order(
+            all in prop::collection::vec(told(), 0..20),
+            seed in any::<u64>(),
+        ) {
+            let mut shuffled = all.clone();
+            for at in (1..shuffled.len()).rev() {
+                let drawn = xxhash_rust::xxh3::xxh3_64_with_seed(&at.to_le_bytes(), seed);
+                shuffled.swap(at, usize::try_from(drawn % 64).expect("small") % (at + 1));
+            }
+            let complete = complete(&all);
+            let since = complete.last().and_then(|(_, hash, _)| {
+                let same = complete.iter().rev().take_while(|(_, other, _)| other == hash);
+                same.last().map(|(at, ..)| ms(*at))
+            });
+            for versions in [play(&all), play(&shuffled)] {
+                let newest = complete.last();
+                prop_assert_eq!(versions.stamp().map(|it| it.hash), newest.map(|(_, hash, _)| *hash));
+                prop_assert_eq!(versions.parts(), newest.map_or(&[][..], |(.., parts)| parts));
+                prop_assert_eq!(versions.since(), since);
+            }
+        }
+    }
+
+    #[test]
+    fn versions_that_no_living_token_is_older_than_are_let_go_but_for_the_newest() {
+        let old = |at| Told { at, content: 1, part: Part::WHOLE };
+        let kept = limits::FORGET_MARGIN.as_secs() * 1000 + HORIZON.as_secs() * 1000;
+        let versions = play(&[old(5), old(6), old(7), old(kept + 9)]);
+        assert_eq!(versions.history.len(), 2);
+        assert_eq!(versions.since(), Some(ms(7)), "long enough ago to be as good as 5");
+    }
+}

@@ -321,3 +321,167 @@ pub(super) fn check_time(
     };
     Err(field("event_time_ms", problem.to_owned()))
 }
+
+#[cfg(test)]
+mod tests {
+    use caed_core::event::Event;
+    use caed_proto::v1::event::Fact as WireFact;
+
+    use super::*;
+    use crate::decode::native::event_of;
+
+    const AT: i64 = 1_760_000_000_000;
+
+    fn message(fact: WireFact) -> v1::Event {
+        v1::Event {
+            id: String::new(),
+            tenant: "contoso".to_owned(),
+            source: "importer".to_owned(),
+            event_time_ms: AT,
+            received_ms: AT + 500,
+            fact: Some(fact),
+        }
+    }
+
+    fn policy() -> v1::PolicyChanged {
+        v1::PolicyChanged {
+            policy: "p-1".to_owned(),
+            state: v1::PolicyState::Enabled.into(),
+            ..v1::PolicyChanged::default()
+        }
+    }
+
+    fn location(cidrs: &[&str]) -> v1::LocationChanged {
+        let cidrs = cidrs.iter().map(|cidr| (*cidr).to_owned()).collect();
+        v1::LocationChanged {
+            location: "hq".to_owned(),
+            ranges: Some(v1::IpRanges { cidrs }),
+            ..v1::LocationChanged::default()
+        }
+    }
+
+    fn group(part: Option<v1::Part>) -> WireFact {
+        let (group, members) = ("staff".to_owned(), vec!["anna".to_owned()]);
+        WireFact::GroupRead(v1::GroupRead { group, members, part })
+    }
+
+    fn part(index: u32, count: u32) -> v1::Part {
+        v1::Part { version: "v".to_owned(), index, count }
+    }
+
+    fn understood(fact: WireFact) -> Event {
+        event_of(message(fact)).expect("valid").event
+    }
+
+    fn meant(policy: v1::PolicyChanged) -> Arc<Policy> {
+        match understood(WireFact::PolicyChanged(policy)).fact {
+            Fact::Version(Version { body: Body::Policy(_, Some(policy)), .. }) => policy,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_fault_names_its_field() {
+        let group_at = |event_time_ms, part| v1::Event { event_time_ms, ..message(group(part)) };
+        let both = v1::LocationChanged {
+            countries: Some(v1::Countries::default()),
+            ..location(&["198.51.100.0/24"])
+        };
+        let users = v1::PolicyUsers { include_groups: vec![String::new()], ..Default::default() };
+        let anonymous = v1::Part { version: String::new(), ..part(0, 2) };
+        for (message, fault) in [
+            (
+                message(WireFact::PolicyChanged(v1::PolicyChanged { state: 0, ..policy() })),
+                "policy_changed.state: must be",
+            ),
+            (
+                message(WireFact::PolicyChanged(v1::PolicyChanged {
+                    users: Some(users),
+                    ..policy()
+                })),
+                "policy_changed.users: is empty",
+            ),
+            (
+                message(WireFact::LocationChanged(location(&["198.51.100.0/33"]))),
+                "location_changed.ranges.cidrs: `198.51.100.0/33` is no range",
+            ),
+            (message(WireFact::LocationChanged(both)), "location_changed.ranges: stands beside"),
+            (
+                message(WireFact::TenantSettings(v1::TenantSettings {
+                    cae: 9,
+                    ..Default::default()
+                })),
+                "tenant_settings.cae: must be",
+            ),
+            (group_at(0, None), "event_time_ms: is missing; give when the reading began"),
+            (group_at(AT + 501, Some(part(0, 2))), "event_time_ms: is later than the receipt"),
+            (group_at(AT, Some(part(2, 2))), "part.count: is 2, and the index 2"),
+            (group_at(AT, Some(part(0, 1025))), "part.count: is 1025; at most 1024"),
+            (group_at(AT, Some(anonymous)), "part.version: is empty"),
+        ] {
+            let text = event_of(message).expect_err(fault).to_string();
+            assert!(text.starts_with(fault), "{text}");
+        }
+    }
+
+    #[test]
+    fn words_are_no_ids_and_grants_are_told_apart() {
+        let words = |list: &[&str]| list.iter().map(|word| (*word).to_owned()).collect();
+        let users = v1::PolicyUsers {
+            include_users: words(&["All", "GuestsOrExternalUsers", "None", "anna"]),
+            ..v1::PolicyUsers::default()
+        };
+        let understood = meant(v1::PolicyChanged { users: Some(users), ..policy() });
+        let Persons { all, guests, users, .. } = &understood.users.include;
+        assert!(*all && *guests);
+        assert_eq!(*users, [ObjectKey::parse("anna").expect("an id")]);
+        for (controls, require_all_controls, grant) in [
+            (&[][..], false, Grant::None),
+            (&["block"], false, Grant::Block),
+            (&["compliantDevice"], false, Grant::CompliantDevice),
+            (&["mfa", "compliantDevice"], false, Grant::Other),
+            (&["mfa", "compliantDevice"], true, Grant::CompliantDevice),
+            (&["mfa"], true, Grant::Other),
+        ] {
+            let grant_controls = words(controls);
+            let told = v1::PolicyChanged { grant_controls, require_all_controls, ..policy() };
+            assert_eq!(meant(told).grant, grant, "{controls:?}");
+        }
+    }
+
+    #[test]
+    fn a_cae_control_that_nobody_knows_is_strict() {
+        let told = v1::PolicyChanged { cae: 99, ..policy() };
+        assert_eq!(meant(told).evaluation, Evaluation::Strict);
+    }
+
+    #[test]
+    fn copies_of_a_version_share_their_key_and_every_difference_shows() {
+        let keys: Vec<_> = [
+            WireFact::PolicyChanged(policy()),
+            WireFact::PolicyChanged(v1::PolicyChanged {
+                grant_controls: vec!["mfa".to_owned()],
+                ..policy()
+            }),
+            WireFact::PolicyDeleted(v1::PolicyDeleted { policy: "p-1".to_owned() }),
+            WireFact::LocationChanged(location(&["198.51.100.0/24"])),
+            WireFact::LocationChanged(location(&["198.51.100.0/25"])),
+            WireFact::LocationChanged(v1::LocationChanged { trusted: true, ..location(&[]) }),
+            WireFact::LocationChanged(location(&[])),
+            WireFact::TenantSettings(v1::TenantSettings::default()),
+            WireFact::TenantSettingsDeleted(v1::TenantSettingsDeleted {}),
+            group(None),
+            group(Some(part(0, 2))),
+            group(Some(part(1, 2))),
+        ]
+        .into_iter()
+        .map(|fact| {
+            let key = understood(fact.clone()).record_key();
+            assert_eq!(key, understood(fact).record_key());
+            key
+        })
+        .collect();
+        let different: std::collections::BTreeSet<_> = keys.iter().collect();
+        assert_eq!(different.len(), keys.len());
+    }
+}
