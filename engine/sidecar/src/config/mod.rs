@@ -528,6 +528,34 @@ acks = ["all"]
     }
 
     #[test]
+    fn a_profile_begins_with_a_shipped_one_and_lifetimes_are_the_tokens() {
+        let text = format!(
+            "{MINIMAL}\n[tokens]\nlifetime_plain = \"1h\"\n[profile]\nbase = \"sharepoint-web\"\nstrict_location = true\n"
+        );
+        let profile = parse(&text).expect("valid").profile;
+        assert_eq!(profile.location, LocationClass::WhenStrict);
+        assert!(!profile.user_risk && profile.strict);
+        assert_eq!(profile.plain_lifetime, Duration::from_hours(1));
+        assert_eq!(profile.long_lifetime, limits::TOKEN_LIFETIME_DEFAULT);
+        let wrong = format!(
+            "{MINIMAL}exception_ranges = [\"here\"]\n[profile]\nbase = \"outlook\"\nlocation = \"no\"\nincapable = \"no\"\n"
+        );
+        let reports = faults(&wrong);
+        for expected in [
+            "issuers[0].exception_ranges: `here` is no range",
+            "profile.base: `outlook` is no shipped profile; known are exchange",
+            "profile.location: `no` must be",
+            "profile.incapable: `no` must be",
+        ] {
+            assert!(
+                reports.iter().any(|report| report.contains(expected)),
+                "{expected}: {reports:#?}"
+            );
+        }
+        assert_eq!(reports.len(), 4, "{reports:#?}");
+    }
+
+    #[test]
     fn the_environment_overrides_scalars_and_nothing_else() {
         let with = |name: &str, value: &str| {
             let environment = BTreeMap::from([(name.to_owned(), value.to_owned())]);
