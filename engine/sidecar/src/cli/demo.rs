@@ -28,7 +28,17 @@ const TENANT: &str = "contoso";
 const ISSUER: &str = "https://idp.contoso.example";
 const ALICE: &str = "5a1e0000-0000-4000-8000-00000a11ce00";
 const BOB: &str = "5a1e0000-0000-4000-8000-000000000b0b";
+const CARLA: &str = "5a1e0000-0000-4000-8000-00000000ca21";
+const DAN: &str = "5a1e0000-0000-4000-8000-0000000000da";
+const ERIN: &str = "5a1e0000-0000-4000-8000-00000000e219";
 const LEGACY: &str = "legacy-client";
+/// A named location, an address in it, and two that are not.
+const OFFICE: &str = "office";
+const OFFICE_RANGE: &str = "198.51.100.0/24";
+const AT_THE_DESK: &str = "198.51.100.7";
+const IN_A_CAFE: &str = "203.0.113.9";
+const ELSEWHERE: &str = "192.0.2.66";
+const STAFF: &str = "staff";
 
 /// Tells the story.
 pub(super) async fn run() -> anyhow::Result<ExitCode> {
@@ -71,6 +81,10 @@ struct Token {
     session: &'static str,
     client: &'static str,
     issued_s: i64,
+    /// The address that the identity provider saw.
+    ipaddr: Option<&'static str>,
+    /// Where the request comes from.
+    from: Option<&'static str>,
 }
 
 /// What the story expects.
@@ -79,13 +93,20 @@ enum Expect {
     Allow,
     Challenge(v1::Reason),
     Deny(u32, v1::Reason),
+    /// ALLOW, and a refusal with 403 that is only reported.
+    Reported(v1::Reason),
 }
 
 impl Story {
     async fn tell(&mut self) -> anyhow::Result<()> {
-        let hour_ago = self.now_s() - 3600;
-        let alice = Token { user: ALICE, session: "s-1", client: "web", issued_s: hour_ago };
-        let bob = Token { user: BOB, session: "s-7", client: "web", issued_s: hour_ago };
+        self.tell_of_revocations().await?;
+        output::line("\nSecond act: policies and places\n");
+        self.tell_of_places().await
+    }
+
+    async fn tell_of_revocations(&mut self) -> anyhow::Result<()> {
+        let alice = self.issued_an_hour_ago(ALICE, "s-1");
+        let bob = self.issued_an_hour_ago(BOB, "s-7");
         let bob_phone = Token { session: "s-8", client: "phone", ..bob.clone() };
         let bob_legacy = Token { session: "s-9", client: LEGACY, ..bob.clone() };
 
@@ -129,10 +150,76 @@ impl Story {
         self.ask(text, &bob_legacy, Expect::Deny(401, v1::Reason::Risk)).await
     }
 
+    async fn tell_of_places(&mut self) -> anyhow::Result<()> {
+        let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        let members = owned(&[CARLA]);
+        let read = v1::GroupRead { group: STAFF.to_owned(), members, part: None };
+        self.publish(Fact::GroupRead(read)).await?;
+        let office = v1::LocationChanged {
+            location: OFFICE.to_owned(),
+            ranges: Some(v1::IpRanges { cidrs: owned(&[OFFICE_RANGE]) }),
+            ..v1::LocationChanged::default()
+        };
+        self.publish(Fact::LocationChanged(office)).await?;
+        let blocks = |policy: &str, state: v1::PolicyState, users: v1::PolicyUsers| {
+            Fact::PolicyChanged(v1::PolicyChanged {
+                policy: policy.to_owned(),
+                state: state.into(),
+                users: Some(users),
+                applications: Some(v1::PolicyApplications {
+                    include: owned(&["All"]),
+                    ..v1::PolicyApplications::default()
+                }),
+                grant_controls: owned(&["block"]),
+                ..v1::PolicyChanged::default()
+            })
+        };
+        let staff =
+            v1::PolicyUsers { include_groups: owned(&[STAFF]), ..v1::PolicyUsers::default() };
+        let mut outside = blocks("staff-outside", v1::PolicyState::Enabled, staff);
+        if let Fact::PolicyChanged(policy) = &mut outside {
+            policy.locations =
+                Some(v1::PolicyLocations { include: owned(&["All"]), exclude: owned(&[OFFICE]) });
+        }
+        self.publish(outside).await?;
+
+        let carla = Token {
+            ipaddr: Some(AT_THE_DESK),
+            from: Some(AT_THE_DESK),
+            ..self.issued_an_hour_ago(CARLA, "s-20")
+        };
+        let text = "Staff is blocked outside the office. Carla is at her desk.";
+        self.ask(text, &carla, Expect::Allow).await?;
+        let carla_out = Token { from: Some(IN_A_CAFE), ..carla.clone() };
+        let text = "She leaves the office: the challenge names the address that was seen.";
+        self.ask(text, &carla_out, Expect::Challenge(v1::Reason::Location)).await?;
+        let stolen = Token { from: Some(ELSEWHERE), ..carla };
+        let text = "Her token is stolen and replayed. The thief can't answer the challenge.";
+        self.ask(text, &stolen, Expect::Challenge(v1::Reason::Location)).await?;
+
+        let dan = Token {
+            ipaddr: Some(IN_A_CAFE),
+            from: Some(IN_A_CAFE),
+            ..self.issued_an_hour_ago(DAN, "s-30")
+        };
+        self.ask("Dan is not one of the staff.", &dan, Expect::Allow).await?;
+        let joins = v1::MemberAdded { group: STAFF.to_owned(), user: DAN.to_owned() };
+        self.publish(Fact::MemberAdded(joins)).await?;
+        let text = "Now he is: the policy holds for him with his next call.";
+        self.ask(text, &dan, Expect::Challenge(v1::Reason::Location)).await?;
+
+        let erin = v1::PolicyUsers { include_users: owned(&[ERIN]), ..v1::PolicyUsers::default() };
+        self.publish(blocks("tomorrow", v1::PolicyState::ReportOnly, erin)).await?;
+        let erin = self.issued_an_hour_ago(ERIN, "s-40");
+        let text = "A policy that is only reported refuses nobody, and shows whom it would.";
+        self.ask(text, &erin, Expect::Reported(v1::Reason::Policy)).await
+    }
+
     async fn publish(&mut self, fact: Fact) -> anyhow::Result<()> {
         let event = v1::Event {
             tenant: TENANT.to_owned(),
             source: "directory".to_owned(),
+            event_time_ms: i64::try_from(self.clock.now().as_millis())?,
             fact: Some(fact),
             ..v1::Event::default()
         };
@@ -153,11 +240,15 @@ impl Story {
             exp: Some(token.issued_s + 24 * 3600),
             sid: Some(token.session.to_owned()),
             azp: Some(token.client.to_owned()),
+            ipaddr: token.ipaddr.map(str::to_owned),
             xms_cc: vec!["cp1".to_owned()],
             ..v1::TokenClaims::default()
         };
         let request = v1::EvaluateRequest {
             token: Some(v1::evaluate_request::Token::Claims(claims)),
+            client: token.from.map(|ip| v1::ClientAddress {
+                is: Some(v1::client_address::Is::Ip(ip.to_owned())),
+            }),
             ..v1::EvaluateRequest::default()
         };
         let started = Instant::now();
@@ -186,11 +277,22 @@ impl Story {
         if let Some(challenge) = &reply.challenge {
             output::line(format!("      challenge: {}", challenge.claims.trim_end()));
         }
+        if let Some(report) = &reply.report {
+            let verdict = report.verdict().as_str_name().trim_start_matches("VERDICT_");
+            let reason = output::word(report.primary_reason().as_str_name(), "REASON_");
+            output::line(format!("      would have been {verdict} (reason {reason})"));
+        }
         if let Some(enforced) = self.enforced.last().filter(|_| self.is_news) {
             let millis = enforced.as_secs_f64() * 1000.0;
             output::line(format!("      enforced {millis:.2} ms after the event was published"));
             self.is_news = false;
         }
+    }
+
+    /// A token of a session in a browser.
+    fn issued_an_hour_ago(&self, user: &'static str, session: &'static str) -> Token {
+        let issued_s = self.now_s() - 3600;
+        Token { user, session, client: "web", issued_s, ipaddr: None, from: None }
     }
 
     /// A token of the same session, issued now.
@@ -213,8 +315,17 @@ impl Story {
 
 impl Expect {
     fn holds(self, reply: &v1::EvaluateReply) -> bool {
+        let reported = reply.report.as_ref();
+        let reported = reported.map(|report| (report.http_status, report.primary_reason()));
+        let expected = match self {
+            Self::Reported(reason) => Some((403, reason)),
+            _ => None,
+        };
+        if reported.filter(|(status, _)| *status != 200) != expected {
+            return false;
+        }
         let (verdict, status, reason) = match self {
-            Self::Allow => (v1::Verdict::Allow, 200, v1::Reason::Unspecified),
+            Self::Allow | Self::Reported(_) => (v1::Verdict::Allow, 200, v1::Reason::Unspecified),
             Self::Challenge(reason) => (v1::Verdict::Challenge, 401, reason),
             Self::Deny(status, reason) => (v1::Verdict::Deny, status, reason),
         };
