@@ -171,6 +171,11 @@ impl<'a> Token<'a> {
         })
     }
 
+    /// The address that the identity provider saw, where the token tells one that can be read.
+    pub const fn signed_in_at(&self) -> Option<IpAddr> {
+        self.address
+    }
+
     /// The tenant that the token belongs to.
     pub fn tenant(&self) -> &str {
         self.tenant.as_str()

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use caed_core::decision::{Decision, Reason, Verdict};
 use caed_core::ingest::{Counter as Count, DURATION_BOUNDS, Durations, Ingest};
@@ -49,6 +50,9 @@ const REASONS: [(Option<Reason>, &str); 19] = [
 #[derive(Debug, Default)]
 pub struct DecisionCounts {
     counts: [[AtomicU64; REASONS.len()]; VERDICTS.len()],
+    ip_variations: AtomicU64,
+    /// The second of uptime, from 1, in which the last of them was logged.
+    ip_variation_logged: AtomicU64,
 }
 
 impl DecisionCounts {
@@ -59,6 +63,18 @@ impl DecisionCounts {
         if let Some(count) = self.counts.get(verdict).and_then(|counts| counts.get(reason)) {
             count.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Counts a judged token that passed (D5). Says whether it is the first of its second.
+    pub fn add_ip_variation(&self, uptime: Duration) -> bool {
+        self.ip_variations.fetch_add(1, Ordering::Relaxed);
+        let second = uptime.as_secs() + 1;
+        self.ip_variation_logged.swap(second, Ordering::Relaxed) != second
+    }
+
+    /// How many judged tokens passed.
+    pub fn ip_variations(&self) -> u64 {
+        self.ip_variations.load(Ordering::Relaxed)
     }
 
     /// How often each pair occurred, pairs that never did left out.
@@ -119,7 +135,10 @@ impl Collected {
             let labels = [("verdict", verdict), ("reason", reason)];
             ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
         }
-        Ok(())
+        let judged = ConstCounter::new(self.pdp.counts().ip_variations());
+        let metric_type = judged.metric_type();
+        let help = "Judged tokens that passed from an address where policy blocks (D5)";
+        judged.encode(encoder.encode_descriptor("ip_variations", help, None, metric_type)?)
     }
 
     fn knowledge(&self, encoder: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
@@ -290,6 +309,14 @@ fn family(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn judged_tokens_are_counted_each_time_and_logged_once_a_second() {
+        let counts = DecisionCounts::default();
+        let at = |millis| counts.add_ip_variation(Duration::from_millis(millis));
+        assert_eq!([0, 999, 1000, 1001, 5000].map(at), [true, false, true, false, true]);
+        assert_eq!(counts.ip_variations(), 5);
+    }
 
     #[test]
     fn the_tables_stand_in_the_order_of_their_enums() {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use caed_core::challenge;
 use caed_core::decide::decide;
-use caed_core::decision::Decision;
+use caed_core::decision::{Decision, Verdict};
 use caed_core::publish::{Loaded, SnapshotReader};
 use caed_core::request::{AccessRequest, Malformed, Seen, Token};
 use caed_core::rules::{Profile, SHIPPED};
@@ -147,7 +147,22 @@ impl Moment<'_> {
         let request = AccessRequest { token, profile, seen };
         let decision = decide(&self.snapshot, &request, self.now);
         self.pdp.counts.add(&decision);
+        if decision.notes.ip_variation && decision.verdict == Verdict::Allow {
+            self.tell_ip_variation(&request);
+        }
         decision
+    }
+
+    /// A judged token passed where policy blocks the address (D5): stolen, it would pass, too. So it
+    /// is counted each time, and logged with both addresses, at most once a second.
+    fn tell_ip_variation(&self, request: &AccessRequest<'_>) {
+        if !self.pdp.counts.add_ip_variation(self.pdp.uptime()) {
+            return;
+        }
+        let (Ok(token), Seen::At(seen)) = (&request.token, request.seen) else { return };
+        let signed_in_at = token.signed_in_at().map(tracing::field::display);
+        let tenant = token.tenant();
+        tracing::info!(%tenant, signed_in_at, %seen, "a judged token passed from another address");
     }
 
     /// The `WWW-Authenticate` value that belongs to a decision about a token.
