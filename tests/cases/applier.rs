@@ -14,6 +14,7 @@ use std::time::Duration;
 use caed_core::builder::Builder;
 use caed_core::decision::{Decision, Reason, Verdict};
 use caed_core::ingest::{Counter, Ingest};
+use caed_core::limits::RANGES_COMPILED_AT_ONCE;
 use caed_core::position::{Frontier, Incarnation, Offset, Partition, Position, Topics};
 use caed_core::publish::{self, SnapshotReader};
 use caed_core::sink::BoxFuture;
@@ -25,7 +26,7 @@ use caed_streams::source::{
     Batch, LogEnd, PartitionEnd, Source, SourceEvent, SourceFault, SourceRecord,
 };
 use caed_tests::border;
-use caed_tests::world::{Issuer, Millis, Request, Speaks, Text, World};
+use caed_tests::world::{From, Issuer, Millis, Request, Speaks, Text, World};
 use prost::Message;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -226,6 +227,21 @@ fn ask(reader: &SnapshotReader, user: Text) -> Decision {
     border::ask(&reader.load(), &request, NOW)
 }
 
+/// Asks about a fresh token from an address.
+fn ask_from(reader: &SnapshotReader, address: Text) -> Decision {
+    let request = Request {
+        issuer: Some(ISSUER),
+        tenant: Some(TENANT),
+        subject: Some("anna"),
+        issued_at: Some(NOW / 1000 - 3600),
+        cp1: true,
+        address: Some("192.0.2.1"),
+        from: From::At(address),
+        ..Request::default()
+    };
+    border::ask(&reader.load(), &request, NOW)
+}
+
 #[tokio::test]
 async fn a_record_that_is_not_understood_is_quarantined_and_holds_up_nothing() {
     let poison = b"\xff\xffno event".to_vec();
@@ -359,6 +375,56 @@ impl std::io::Write for Lines {
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
+}
+
+/// A location of more ranges than are indexed at once holds with the next snapshot, and goes on to hold
+/// when its index has been compiled apart (P10).
+#[tokio::test]
+async fn an_index_that_is_compiled_apart_is_put_in_place() {
+    let text = str::to_owned;
+    let even = |number: usize| {
+        format!("10.{}.{}.{}", number >> 15, (number >> 7) & 255, (number * 2) & 255)
+    };
+    let location = v1::LocationChanged {
+        location: text("even"),
+        ranges: Some(v1::IpRanges { cidrs: (0..=RANGES_COMPILED_AT_ONCE).map(even).collect() }),
+        ..v1::LocationChanged::default()
+    };
+    let policy = v1::PolicyChanged {
+        policy: text("not-from-even"),
+        state: v1::PolicyState::Enabled.into(),
+        users: Some(v1::PolicyUsers {
+            include_users: vec![text("All")],
+            ..v1::PolicyUsers::default()
+        }),
+        applications: Some(v1::PolicyApplications {
+            include: vec![text("All")],
+            ..v1::PolicyApplications::default()
+        }),
+        locations: Some(v1::PolicyLocations {
+            include: vec![text("even")],
+            ..v1::PolicyLocations::default()
+        }),
+        grant_controls: vec![text("block")],
+        ..v1::PolicyChanged::default()
+    };
+    let mut stage = Stage::start();
+    stage.say(SourceEvent::CaughtUp).await;
+    let before = stage.reader.load().generation();
+    let facts = [Fact::LocationChanged(location), Fact::PolicyChanged(policy)];
+    stage.say(batch(0, facts.map(|fact| event(fact, 0)))).await;
+    let holds = |reader: &SnapshotReader| {
+        assert_eq!(ask_from(reader, "10.0.0.2").primary, Some(Reason::Location));
+        assert_eq!(ask_from(reader, "10.0.78.32").primary, Some(Reason::Location), "the last one");
+        assert_eq!(ask_from(reader, "10.0.0.3").verdict, Verdict::Allow);
+    };
+    holds(&stage.reader);
+    // One snapshot brought the events, another one the index.
+    while stage.reader.load().generation() < before + 2 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    holds(&stage.reader);
+    stage.end().await;
 }
 
 #[tokio::test]
