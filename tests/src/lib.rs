@@ -23,5 +23,6 @@ pub mod oracle;
 pub mod plan;
 pub mod random;
 pub mod scenario;
+pub mod second_oracle;
 pub mod wire;
 pub mod world;
