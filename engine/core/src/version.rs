@@ -121,7 +121,7 @@ impl<T: Clone> Versions<T> {
             let stamp = Stamp { at, hash, trusted };
             return self.complete(stamp, vec![value], horizon);
         }
-        if self.stamp().is_some_and(|newest| at < oldest(newest.at, horizon)) {
+        if self.is_forgotten(at, horizon) {
             return Joined::Lower;
         }
         let is_it = |pending: &Pending<T>| {
@@ -157,13 +157,18 @@ impl<T: Clone> Versions<T> {
         if self.history.get(place) == Some(&stamp) {
             return if known == Some(stamp) { Joined::Equal } else { Joined::Lower };
         }
-        let since = self.since();
+        let before = self.standing();
         self.history.insert(place, stamp);
         if known.is_none_or(|known| stamp > known) {
             self.parts = parts;
         }
         self.forget(horizon);
-        if self.stamp() != known || self.since() != since { Joined::Raised } else { Joined::Lower }
+        if self.standing() == before { Joined::Lower } else { Joined::Raised }
+    }
+
+    /// Everything that decisions take from the history.
+    fn standing(&self) -> (Option<Stamp>, Option<UnixMillis>, Option<UnixMillis>) {
+        (self.stamp(), self.since(), self.trusted_since())
     }
 
     /// Lets go of versions that no living token can be older than, but for the newest of them.
@@ -172,7 +177,18 @@ impl<T: Clone> Versions<T> {
         let oldest = oldest(newest.at, horizon);
         let before = self.history.partition_point(|stamp| stamp.at < oldest);
         self.history.drain(..before.saturating_sub(1));
-        self.pending.retain(|pending| pending.at >= oldest);
+        let mut pending = std::mem::take(&mut self.pending);
+        pending.retain(|pending| !self.is_forgotten(pending.at, horizon));
+        self.pending = pending;
+    }
+
+    /// Whether a version of this time is before the one that is kept for all that are too old, whatever
+    /// its content.
+    fn is_forgotten(&self, at: UnixMillis, horizon: Duration) -> bool {
+        let (Some(first), Some(newest)) = (self.history.first(), self.stamp()) else {
+            return false;
+        };
+        at < first.at && first.at < oldest(newest.at, horizon)
     }
 }
 
@@ -206,6 +222,9 @@ mod tests {
         UnixMillis::from_millis(millis)
     }
 
+    /// Three of these are longer than a version is kept.
+    const UNIT: u64 = (1000 * (HORIZON.as_secs() + limits::FORGET_MARGIN.as_secs())) / 3 + 1;
+
     /// A record: the time of its version, its content, and which part it is.
     #[derive(Clone, Debug, PartialEq)]
     struct Told {
@@ -225,18 +244,29 @@ mod tests {
         prop_oneof![2 => whole, 3 => part]
     }
 
+    /// Whether a content is trusted; of parts the first says it.
+    const fn is_trusted(content: u8) -> bool {
+        content == 1 || content == 110
+    }
+
     fn play(all: &[Told]) -> Versions<u8> {
         let mut versions = Versions::default();
         for Told { at, content, part } in all {
             let offered = Offered {
                 part,
-                at: ms(*at),
+                at: ms(at * UNIT),
                 hash: [*content; 16],
-                trusted: false,
+                trusted: is_trusted(*content),
                 value: *content,
                 appended: ms(*at),
             };
-            versions.join(offered, HORIZON);
+            let said = |versions: &Versions<_>| {
+                (versions.stamp(), versions.since(), versions.trusted_since())
+            };
+            let before = said(&versions);
+            if versions.join(offered, HORIZON) != Joined::Raised {
+                assert_eq!(said(&versions), before, "a change is said");
+            }
         }
         versions
     }
@@ -277,26 +307,37 @@ mod tests {
                 let drawn = xxhash_rust::xxh3::xxh3_64_with_seed(&at.to_le_bytes(), seed);
                 shuffled.swap(at, usize::try_from(drawn % 64).expect("small") % (at + 1));
             }
-            let complete = complete(&all);
+            let mut complete = complete(&all);
+            // Of those before the oldest living token, the newest alone.
+            let newest = complete.last().map_or(0, |(at, ..)| *at);
+            let old = complete.iter().filter(|(at, ..)| at + 3 <= newest).count();
+            complete.drain(..old.saturating_sub(1));
             let since = complete.last().and_then(|(_, hash, _)| {
                 let same = complete.iter().rev().take_while(|(_, other, _)| other == hash);
-                same.last().map(|(at, ..)| ms(*at))
+                same.last().map(|(at, ..)| ms(at * UNIT))
             });
+            let adds = |hash: &ContentHash, says: &[u8]| says.first().is_some_and(|it| is_trusted(*it)).then_some(*hash);
+            let trusted_since = complete.last().and_then(|(_, hash, says)| {
+                let last = adds(hash, says);
+                let same = complete.iter().rev().take_while(|(_, other, says)| adds(other, says) == last);
+                same.last().map(|(at, ..)| ms(at * UNIT))
+            });
+            let ever = complete.iter().any(|(_, hash, says)| adds(hash, says).is_some());
             for versions in [play(&all), play(&shuffled)] {
                 let newest = complete.last();
                 prop_assert_eq!(versions.stamp().map(|it| it.hash), newest.map(|(_, hash, _)| *hash));
                 prop_assert_eq!(versions.parts(), newest.map_or(&[][..], |(.., parts)| parts));
                 prop_assert_eq!(versions.since(), since);
+                prop_assert_eq!(versions.trusted_since(), trusted_since.filter(|_| ever));
             }
         }
     }
 
     #[test]
     fn versions_that_no_living_token_is_older_than_are_let_go_but_for_the_newest() {
-        let old = |at| Told { at, content: 1, part: Part::WHOLE };
-        let kept = limits::FORGET_MARGIN.as_secs() * 1000 + HORIZON.as_secs() * 1000;
-        let versions = play(&[old(5), old(6), old(7), old(kept + 9)]);
+        let same = |at| Told { at, content: 1, part: Part::WHOLE };
+        let versions = play(&[same(0), same(1), same(2), same(5)]);
         assert_eq!(versions.history.len(), 2);
-        assert_eq!(versions.since(), Some(ms(7)), "long enough ago to be as good as 5");
+        assert_eq!(versions.since(), Some(ms(2 * UNIT)), "long enough ago to be as good as 0");
     }
 }
