@@ -172,13 +172,14 @@ impl StateDigest {
         number: Number,
         subjects: &Tree<SubjectRow>,
     ) {
-        for InForce { kind, id, stamp, since } in directory.in_force() {
+        for InForce { kind, id, stamp, since, trusted_since } in directory.in_force() {
             let Stamp { at, hash, trusted } = stamp;
             let row = Parts::new(Table::Version, tenant)
                 .bytes(&[kind as u8, u8::from(trusted)])
                 .bytes(&hash)
                 .time(at)
-                .time(since);
+                .time(since)
+                .time(trusted_since.unwrap_or_default());
             self.add(match id {
                 Some(id) => row.id(id),
                 None => row,

@@ -157,6 +157,8 @@ pub(crate) struct InForce {
     pub(crate) stamp: Stamp,
     /// Since when its content has stood so.
     pub(crate) since: UnixMillis,
+    /// Since when what it adds to the trusted addresses has stood so.
+    pub(crate) trusted_since: Option<UnixMillis>,
 }
 
 /// The place of the MFA-trusted ranges among the locations.
@@ -218,7 +220,8 @@ fn in_force<T: Clone>(
     id: Option<ObjectKey>,
     versions: &Versions<T>,
 ) -> Option<InForce> {
-    Some(InForce { kind, id, stamp: versions.stamp()?, since: versions.since()? })
+    let trusted_since = versions.trusted_since();
+    Some(InForce { kind, id, stamp: versions.stamp()?, since: versions.since()?, trusted_since })
 }
 
 impl Directory {
