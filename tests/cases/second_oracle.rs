@@ -8,15 +8,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::mem::discriminant;
 
 use caed_core::decision::{Reason, Verdict};
-use caed_core::policy::{Evaluation, PolicyMode};
 use caed_core::snapshot::Snapshot;
 use caed_tests::oracle::{self, Expected};
 use caed_tests::plan;
 use caed_tests::random::Random;
-use caed_tests::world::{Event, Record, Request, Told, What, World};
+use caed_tests::world::{Event, Record, Request, World};
 use caed_tests::{border, generate, second_oracle};
 
 const STATES: u64 = 4_500;
@@ -43,36 +41,6 @@ fn told(snapshot: &Snapshot, world: &World, events: &[Event], request: &Request)
 
 fn events(records: &[Record]) -> Vec<Event> {
     plan::events(&plan::plainly(records))
-}
-
-/// Whether something was told about which the text and core are not known to agree; each is a question
-/// to the text.
-///
-/// - P5, P6: a location that is trusted and no set of ranges. `AllTrusted` means it, so whether an
-///   address is inside is not known; core takes it as outside.
-/// - E15, P8: of two versions with one time the lesser never stood; core lets it end how long the
-///   greater stands.
-/// - P3, P9: a report-only policy that takes its subjects out of scope; in its report core leaves them in.
-fn left_open(events: &[Event]) -> bool {
-    let told = |event: &Event| match event.what {
-        What::Told(told) => Some((event.occurred.min(event.received), told)),
-        _ => None,
-    };
-    let told: Vec<_> = events.iter().filter_map(told).collect();
-    told.iter().enumerate().any(|(index, (at, told_here))| {
-        let tied = told[..index].iter().any(|(other, told_there)| {
-            other == at
-                && discriminant(*told_here) == discriminant(*told_there)
-                && told_here != told_there
-        });
-        tied || match told_here {
-            Told::Location(_, Some(location)) => location.trusted && location.ranges.is_none(),
-            Told::Policy(_, Some(policy)) => {
-                policy.mode == PolicyMode::ReportOnly && policy.evaluation == Evaluation::Disabled
-            }
-            _ => false,
-        }
-    })
 }
 
 /// What would be answered if everything were enforced. Where there is no report, what is answered: the
@@ -168,9 +136,6 @@ fn core_and_both_oracles_agree() {
         let world = generate::world(&mut random);
         let records = generate::records(&world, world.now, &mut random);
         let events = events(&records);
-        if left_open(&events) {
-            continue;
-        }
         compared += 1;
         let snapshot = plan::play(&world, &plan::plainly(&records), seed).snapshot;
         for _ in 0..REQUESTS {

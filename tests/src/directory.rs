@@ -99,6 +99,9 @@ impl<'e> Directory<'e> {
             })
             .collect();
         versions.sort_by_key(|(at, hash, _)| (*at, *hash));
+        // E15: of one time the last alone ever stood.
+        let all = versions.clone();
+        versions.retain(|(at, hash, _)| !all.iter().any(|(t, h, _)| t == at && h > hash));
         let (_, hash, told) = *versions.last()?;
         let run = versions.iter().rev().take_while(|(_, other, _)| *other == hash);
         let since = run.map(|(at, _, _)| *at).min()?;
@@ -211,9 +214,13 @@ impl<'e> Directory<'e> {
     fn can_tell(&self, places: &[Text]) -> bool {
         places.iter().all(|&place| match place {
             "All" => true,
-            "AllTrusted" => self
-                .held(|told| matches!(told, Told::MfaTrusted(_)))
-                .is_some_and(|held| matches!(held.told, Told::MfaTrusted(Some(_)))),
+            "AllTrusted" => {
+                self.held(|told| matches!(told, Told::MfaTrusted(_)))
+                    .is_some_and(|held| matches!(held.told, Told::MfaTrusted(Some(_))))
+                    && self.trustable().iter().all(|held| {
+                        trusted_part(held.told).is_none() || ranges(held.told).is_some()
+                    })
+            }
             id => self.location(id).is_some_and(|held| ranges(held.told).is_some()),
         })
     }
@@ -337,7 +344,8 @@ impl<'e> Asked<'e> {
         for (policy, _) in self.directory.policies() {
             let [include, exclude] = &policy.applications;
             if policy.evaluation == Evaluation::Disabled
-                && policy.mode == PolicyMode::Enabled
+                && (policy.mode == PolicyMode::Enabled
+                    || (policy.mode == PolicyMode::ReportOnly && self.with_reported))
                 && policy.places.is_none()
                 && !policy.narrowed
                 && policy.frequency != Some(Frequency::EveryTime)

@@ -107,13 +107,15 @@ pub fn expected(world: &World, events: &[Event], request: &Request) -> Expected 
         && request.incapable == Incapable::Lifetime
         && !token.is_capable();
     let limited = scope == Some(false) || honoured;
+    let scope_then = asked(true).scope();
+    let limited_then = scope_then == Some(false) || honoured;
     let reported = settings.mode == Mode::ReportOnly && !limited;
     let seen = asked(false).seen();
     let (findings, notes) = token.evaluate(&events, asked(false), scope, !limited && !reported);
     let mut answer = combine(findings, seen);
     answer.notes = notes;
     if reported || asked(false).has_reported() {
-        let (findings, _) = token.evaluate(&events, asked(true), scope, !limited);
+        let (findings, _) = token.evaluate(&events, asked(true), scope_then, !limited_then);
         let would = combine(findings, seen);
         let reasons = would.findings.iter().map(|finding| finding.reason).collect();
         answer.report = Some((would.verdict, would.primary, reasons, would.http_status));

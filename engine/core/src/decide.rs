@@ -144,15 +144,17 @@ impl<'a> Judge<'a> {
         };
         let number = self.tenant.and_then(|(tenant, _)| self.state().subject(tenant, self.user));
         let subject = Subject::new(directory, number, self.token, profile, seen);
-        let scope = subject.scope();
-        let is_limited = scope == Known::No || (!self.capable && subject.honours_incapable());
-        let is_reported = subject.view.mode == Mode::ReportOnly && !is_limited;
-        let extent = if is_limited || is_reported { Extent::Ages } else { Extent::Whole };
+        let honoured = !self.capable && subject.honours_incapable();
+        let is_limited = |scope| scope == Known::No || honoured;
+        let scope = subject.scope(Counting::Enforced);
+        let is_reported = subject.view.mode == Mode::ReportOnly && !is_limited(scope);
+        let extent = if is_limited(scope) || is_reported { Extent::Ages } else { Extent::Whole };
         self.evaluate(&mut enforced, extent, Counting::Enforced, scope, subject);
         let report = (is_reported || subject.view.reports).then(|| {
             let notes = self.notes;
             let mut counted = Collected::counted();
-            let extent = if is_limited { Extent::Ages } else { Extent::Whole };
+            let scope = subject.scope(Counting::Reported);
+            let extent = if is_limited(scope) { Extent::Ages } else { Extent::Whole };
             self.evaluate(&mut counted, extent, Counting::Reported, scope, subject);
             self.notes = notes;
             counted.outcome.report()

@@ -94,6 +94,14 @@ struct Indexed {
     versions: Vec<Option<Stamp>>,
 }
 
+/// What `AllTrusted` means.
+struct AllTrusted {
+    /// Its newest change (P8).
+    changed: UnixMillis,
+    /// Whether every location that is trusted, and what MFA trusts, has ranges (P6).
+    is_known: bool,
+}
+
 /// A policy in force.
 pub(crate) struct Standing {
     pub(crate) policy: Arc<Compiled>,
@@ -443,13 +451,21 @@ impl Directory {
             .filter(|(_, slot)| slot.versions.stamp().is_some_and(|stamp| stamp.trusted))
             .map(|(number, _)| number)
             .collect();
-        let trusted_changed =
-            all().filter_map(|(_, slot)| slot.versions.trusted_since()).max().unwrap_or_default();
+        let all_trusted = AllTrusted {
+            changed: all()
+                .filter_map(|(_, slot)| slot.versions.trusted_since())
+                .max()
+                .unwrap_or_default(),
+            is_known: self.slot(MFA_TRUSTED).is_some_and(LocationSlot::has_ranges)
+                && trusted
+                    .iter()
+                    .all(|number| self.slot(*number).is_some_and(LocationSlot::has_ranges)),
+        };
         let standings = self.policies.values().filter_map(|slot| {
             let policy = slot.compiled.clone()?;
             let changed = slot.versions.since()?;
             (policy.mode != PolicyMode::Disabled)
-                .then(|| self.standing(policy, changed, trusted_changed))
+                .then(|| self.standing(policy, changed, &all_trusted))
         });
         let policies: Vec<Standing> = standings.collect();
         let reports =
@@ -499,13 +515,13 @@ impl Directory {
         &self,
         policy: Arc<Compiled>,
         mut changed: UnixMillis,
-        trusted_changed: UnixMillis,
+        all_trusted: &AllTrusted,
     ) -> Standing {
         let mut is_enforceable = !policy.narrowed;
         for list in policy.places.iter().flat_map(|(include, exclude)| [include, exclude]) {
             if list.all_trusted {
-                is_enforceable &= self.slot(MFA_TRUSTED).is_some_and(LocationSlot::has_ranges);
-                changed = changed.max(trusted_changed);
+                is_enforceable &= all_trusted.is_known;
+                changed = changed.max(all_trusted.changed);
             }
             for number in &list.numbers {
                 let slot = self.slot(*number);

@@ -131,18 +131,17 @@ impl<'a> Subject<'a> {
         self.seen_at.address
     }
 
-    /// Whether the token is in CAE's scope (P1, P9).
-    pub(crate) fn scope(&self) -> Known {
+    /// Whether the token is in CAE's scope (P1, P9), where these policies count.
+    pub(crate) fn scope(&self, counting: Counting) -> Known {
         if self.view.mode == Mode::Off {
             return Known::No;
         }
         let only = self.view.only.as_ref();
         let mut scope = only.map_or(Known::Yes, |only| self.is_one_of(only, Side::Include));
         scope = scope.but_not(self.is_one_of(&self.view.except, Side::Exclude));
-        for standing in &self.view.policies {
+        for standing in self.counted(counting) {
             let policy = &standing.policy;
             if policy.evaluation == Evaluation::Disabled
-                && policy.mode == PolicyMode::Enabled
                 && policy.places.is_none()
                 && standing.is_enforceable
                 && is_everything(&policy.applications)

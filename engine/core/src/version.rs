@@ -28,7 +28,8 @@ pub(crate) type ContentHash = [u8; 16];
 /// The versions of one object.
 #[derive(Clone)]
 pub(crate) struct Versions<T> {
-    /// Ascending; the last one is in force. Of those before the oldest living token, the newest alone.
+    /// Ascending, one of each time: of several the lesser never stood (E15). The last one is in force. Of
+    /// those before the oldest living token, the newest alone.
     history: Vec<Stamp>,
     /// The parts of the version in force.
     parts: Vec<T>,
@@ -153,12 +154,13 @@ impl<T: Clone> Versions<T> {
 
     fn complete(&mut self, stamp: Stamp, parts: Vec<T>, horizon: Duration) -> Joined {
         let known = self.stamp();
-        let place = self.history.partition_point(|other| *other < stamp);
-        if self.history.get(place) == Some(&stamp) {
+        let place = self.history.partition_point(|other| other.at < stamp.at);
+        let tied = self.history.get(place).copied().filter(|other| other.at == stamp.at);
+        if tied.is_some_and(|tied| tied >= stamp) {
             return if known == Some(stamp) { Joined::Equal } else { Joined::Lower };
         }
         let before = self.standing();
-        self.history.insert(place, stamp);
+        self.history.splice(place..place + usize::from(tied.is_some()), [stamp]);
         if known.is_none_or(|known| stamp > known) {
             self.parts = parts;
         }
@@ -308,6 +310,11 @@ mod tests {
                 shuffled.swap(at, usize::try_from(drawn % 64).expect("small") % (at + 1));
             }
             let mut complete = complete(&all);
+            // Of one time the one with the greatest hash (E15).
+            let all_complete = complete.clone();
+            complete.retain(|(at, hash, _)| {
+                !all_complete.iter().any(|(other, greater, _)| other == at && greater > hash)
+            });
             // Of those before the oldest living token, the newest alone.
             let newest = complete.last().map_or(0, |(at, ..)| *at);
             let old = complete.iter().filter(|(at, ..)| at + 3 <= newest).count();
