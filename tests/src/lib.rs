@@ -17,12 +17,10 @@
 )]
 
 pub mod border;
-pub mod directory;
 pub mod generate;
 pub mod oracle;
 pub mod plan;
 pub mod random;
 pub mod scenario;
-pub mod second_oracle;
 pub mod wire;
 pub mod world;

@@ -1,25 +1,78 @@
 //! What the answer must be: `engine/SEMANTICS.md`, rule by rule, over a plain list of events.
 //!
-//! Every question scans the whole list. There is no state to keep, so there is nothing to keep
-//! wrongly: order and copies can't matter (E1), and nothing is ever forgotten (E17 says that
-//! forgetting changes no decision; comparing with an engine that forgets proves it).
+//! It was written from that text alone and shares nothing with core but names and the hashes that order
+//! ties (E15). Every question scans the list again: nothing is kept, nothing is fast, nothing is
+//! forgotten (E17 says that forgetting changes no decision).
 //!
-//! Readings, where the text could be read in two ways, are marked `Reading:`.
+//! Where the text can be read in two ways, `Reading:` says which one this is.
+//!
+//! Left out: everything that happens before an event is plain data (E14's seconds and missing times,
+//! E16), the bytes of a challenge (D10), evidence (since when, which policy).
+
+use std::net::IpAddr;
+use std::time::Duration;
 
 use caed_core::decision::{
     Answer, BlockRow, Challenge, Notes, Reason, Refusal, ScopeName, Verdict,
 };
-use caed_core::event::{AccountState, Compliance, DeviceState, RiskLevel};
+use caed_core::event::{AccountState, Compliance, DeviceState, Fact};
 use caed_core::limits::RETRY_AFTER_NOT_READY_S;
-use caed_core::policy::{Frequency, Grant, Incapable, Mode};
+use caed_core::policy::{Evaluation, Frequency, Grant, Incapable, Mode, PolicyMode};
 use caed_core::rules::LocationClass;
 use caed_core::time::UnixSeconds;
 
 use crate::border;
-use crate::directory::{Applying, Asked, Directory, Summary, second_after};
 use crate::world::{
-    Declaration, Event, Finer, From, Issuer, Millis, Request, Seconds, Speaks, Text, What, World,
+    Declaration, Event, Finer, From, Issuer, Location, Millis, Policy, Request, Seconds, Settings,
+    Speaks, Text, Told, What, World,
 };
+
+const MINUTE: Seconds = 60;
+const HOUR: Seconds = 3600;
+
+/// "What can't be known is neither yes nor no."
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sure {
+    Yes,
+    No,
+    Unknown,
+}
+
+use Sure::{No, Unknown, Yes};
+
+impl Sure {
+    fn of(holds: bool) -> Self {
+        if holds { Yes } else { No }
+    }
+
+    /// Surely one of them, surely none, or not known.
+    fn any(all: &[Self]) -> Self {
+        if all.contains(&Yes) {
+            Yes
+        } else if all.contains(&Unknown) {
+            Unknown
+        } else {
+            No
+        }
+    }
+
+    /// "Included and not excluded".
+    fn but_not(self, excluded: Self) -> Self {
+        match (self, excluded) {
+            (No, _) | (_, Yes) => No,
+            (Yes, No) => Yes,
+            _ => Unknown,
+        }
+    }
+
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (No, _) | (_, No) => No,
+            (Yes, Yes) => Yes,
+            _ => Unknown,
+        }
+    }
+}
 
 /// The answer that the text asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,463 +108,857 @@ pub struct Finding {
     pub answer: Answer,
 }
 
-/// A token that passed D1 and D2, with the issuer that D2 found.
-struct Token<'a> {
+/// A token that passed D1 and D2, and where it is used.
+struct Case<'a> {
     world: &'a World,
     request: &'a Request,
-    issuer: Text,
-    tenant: Text,
-    subject: Text,
-    issued_at: Seconds,
-    /// Terms: `iat` plus the issuer's `issue_time_skew`.
-    issued: Seconds,
-    /// The issuer, as it is configured.
+    /// The tenant's events: "no event and no look-up crosses tenants".
+    events: Vec<&'a Event>,
+    /// E10, E15: every version, oldest first, of one time by hash.
+    versions: Vec<(Millis, [u8; 16], &'a Told)>,
     bound: &'a Issuer,
+    issuer: Text,
+    subject: Text,
+    iat: Seconds,
+    /// Terms: "`iat` plus the issuer's `issue_time_skew`".
+    issued: Seconds,
+    /// Terms: capable.
+    capable: bool,
+    /// D6: the address seen, where it is known.
+    seen: Option<IpAddr>,
+    /// The readable `ipaddr`.
+    sign_in: Option<IpAddr>,
 }
 
-/// A cutoff that applies to a token.
-struct Cutoff {
-    scope: ScopeName,
-    at: Millis,
-    /// The token is revoked by its id, whatever its `iat`.
-    by_id: bool,
+/// A version of something, in force.
+struct Standing<'a> {
+    told: &'a Told,
+    /// P8: since when it stands so.
+    since: Millis,
+}
+
+/// A policy, and what it means for this token.
+struct Judged<'a> {
+    policy: &'a Policy,
+    since: Millis,
+    /// P6.
+    enforceable: bool,
+    /// P6: subject and resource not surely left out.
+    in_reach: bool,
+    /// P3, and nothing stands against enforcing it.
+    applies: bool,
+}
+
+/// A reason with its own answer.
+fn finding(reason: Reason, answer: Answer) -> Finding {
+    Finding { reason, scope: None, row: None, answer }
 }
 
 /// Answers a request from the whole list of events.
 pub fn expected(world: &World, events: &[Event], request: &Request) -> Expected {
-    let token = match alive(world, request) {
-        Ok(token) => token,
-        Err((reason, refusal)) => return alone(reason, refusal),
+    let alone = |reason, refusal| {
+        conclude(None, &[finding(reason, Answer::Deny(refusal))], Notes::default(), None)
     };
-    if !world.caught_up {
-        // F3.
-        return alone(
-            Reason::NotReady,
-            Refusal::Unavailable { retry_after_s: RETRY_AFTER_NOT_READY_S },
-        );
+    // D1.
+    if let Some(reason) = dead(world, request) {
+        return alone(reason, Refusal::InvalidToken);
     }
-    let events: Vec<&Event> =
-        events.iter().filter(|event| same(event.tenant, token.tenant)).collect();
-    let asked = |with_reported| Asked {
-        directory: Directory::new(&events),
-        request,
-        subject: token.subject,
-        with_reported,
-        // D6, P2.
-        without_places: request.from == From::Nowhere
-            || request.location == LocationClass::Unsupported,
-    };
-    // P1.
-    let (scope, settings) = (asked(false).scope(), asked(false).directory.settings());
-    let honoured = settings.incapable == Incapable::Lifetime
-        && request.incapable == Incapable::Lifetime
-        && !token.is_capable();
-    let limited = scope == Some(false) || honoured;
-    let scope_then = asked(true).scope();
-    let limited_then = scope_then == Some(false) || honoured;
-    let reported = settings.mode == Mode::ReportOnly && !limited;
-    let seen = asked(false).seen();
-    let (findings, notes) = token.evaluate(&events, asked(false), scope, !limited && !reported);
-    let mut answer = combine(findings, seen);
-    answer.notes = notes;
-    if reported || asked(false).has_reported() {
-        let (findings, _) = token.evaluate(&events, asked(true), scope_then, !limited_then);
-        let would = combine(findings, seen);
-        let reasons = would.findings.iter().map(|finding| finding.reason).collect();
-        answer.report = Some((would.verdict, would.primary, reasons, would.http_status));
-    }
-    answer
-}
-
-/// D1 and D2.
-fn alive<'a>(world: &'a World, request: &'a Request) -> Result<Token<'a>, (Reason, Refusal)> {
-    let dead = |reason| (reason, Refusal::InvalidToken);
-    let (now, skew) = (world.now, world.skew * 1000);
-    let ids = [request.issuer, request.tenant, request.subject];
-    let more = [request.session, request.token, request.client, request.device];
-    let backwards = |expires| request.issued_at.is_some_and(|issued_at| expires <= issued_at);
-    let (Some(issuer), Some(tenant), Some(subject)) =
-        (request.issuer, request.tenant, request.subject)
+    let (Some(issuer), Some(tenant), Some(subject), Some(iat)) =
+        (request.issuer, request.tenant, request.subject, request.issued_at)
     else {
-        return Err(dead(Reason::Malformed));
+        unreachable!("D1 has ended it");
     };
-    if ids.into_iter().chain(more).flatten().any(|id| !is_id(id))
-        || request.expires.is_some_and(backwards)
+    // D2.
+    let Some(bound) = binding(world, issuer, tenant) else {
+        return alone(Reason::UnknownIssuer, Refusal::Forbidden);
+    };
+    if let Some(served) = &world.served
+        && !served.iter().any(|served| same(served, tenant))
     {
-        return Err(dead(Reason::Malformed));
+        return alone(Reason::TenantNotServed, Refusal::Forbidden);
     }
-    let issued_at = request.issued_at.ok_or(dead(Reason::IssueTimeMissing))?;
-    if now >= (issued_at + world.horizon) * 1000 {
-        return Err(dead(Reason::BeyondHorizon));
+    // F3.
+    if !world.caught_up {
+        let refusal = Refusal::Unavailable { retry_after_s: RETRY_AFTER_NOT_READY_S };
+        return alone(Reason::NotReady, refusal);
     }
-    if request.expires.is_some_and(|expires| now >= expires * 1000 + skew) {
-        return Err(dead(Reason::Expired));
-    }
-    if issued_at * 1000 > now + skew
-        || request.not_before.is_some_and(|not_before| not_before * 1000 > now + skew)
-    {
-        return Err(dead(Reason::NotYetValid));
-    }
-    let forbidden = |reason| (reason, Refusal::Forbidden);
-    // D2: any one that fits is enough.
-    // Reading: of several that fit, any; the text does not say whose `issue_time_skew` counts.
-    let bound = world.issuers.iter().find(|known| speaks(known, issuer, tenant));
-    let bound = bound.ok_or(forbidden(Reason::UnknownIssuer))?;
-    if world.served.as_ref().is_some_and(|served| !holds(served, tenant)) {
-        return Err(forbidden(Reason::TenantNotServed));
-    }
-    Ok(Token {
+    let capable = request.cp1
+        && !request.client.is_some_and(|client| has(&request.incapable_clients, client));
+    let events: Vec<&Event> = events.iter().filter(|event| same(event.tenant, tenant)).collect();
+    let mut versions: Vec<(Millis, [u8; 16], &Told)> = events
+        .iter()
+        .filter_map(|event| match event.what {
+            // Reading: a version is a register, so its time is a register's (E14).
+            What::Told(told) => Some((register_time(event), hash_of(event), told)),
+            _ => None,
+        })
+        .collect();
+    versions.sort_by_key(|(at, hash, _)| (*at, *hash));
+    let case = Case {
         world,
         request,
-        issuer,
-        tenant,
-        subject,
-        issued_at,
-        issued: issued_at + bound.issue_time_skew,
+        events,
+        versions,
         bound,
-    })
+        issuer,
+        subject,
+        iat,
+        issued: iat + bound.issue_time_skew,
+        capable,
+        seen: match request.from {
+            From::At(text) => address(text),
+            From::Unknown | From::Nowhere => None,
+        },
+        sign_in: request.address.and_then(address),
+    };
+    let (findings, notes) = case.evaluate(false);
+    let (reported, _) = case.evaluate(true);
+    let report = case.has_report().then(|| {
+        let reported = conclude(Some(&case), &reported, Notes::default(), None);
+        let reasons = reported.findings.iter().map(|finding| finding.reason).collect();
+        (reported.verdict, reported.primary, reasons, reported.http_status)
+    });
+    conclude(Some(&case), &findings, notes, report)
 }
 
-/// D2: whether this configured issuer is the token's, and bound to its tenant.
-fn speaks(known: &Issuer, issuer: Text, tenant: Text) -> bool {
-    match &known.tenants {
-        Speaks::For(tenants) => same(known.name, issuer) && holds(tenants, tenant),
+/// D1, in its order.
+fn dead(world: &World, request: &Request) -> Option<Reason> {
+    let is_identifier = |id: Text| {
+        (1..=512).contains(&id.len()) && !id.chars().any(char::is_control) // T4
+    };
+    let required = [request.issuer, request.tenant, request.subject];
+    let optional = [request.session, request.token, request.client, request.device];
+    let malformed = required.iter().any(Option::is_none)
+        || required.iter().chain(&optional).flatten().any(|id| !is_identifier(id))
+        || matches!((request.expires, request.issued_at), (Some(exp), Some(iat)) if exp <= iat);
+    if malformed {
+        return Some(Reason::Malformed);
+    }
+    let Some(iat) = request.issued_at else { return Some(Reason::IssueTimeMissing) };
+    if world.now >= (iat + world.horizon) * 1000 {
+        return Some(Reason::BeyondHorizon);
+    }
+    if request.expires.is_some_and(|exp| world.now >= (exp + world.skew) * 1000) {
+        return Some(Reason::Expired);
+    }
+    let future = |second: Seconds| second * 1000 > world.now + world.skew * 1000;
+    if future(iat) || request.not_before.is_some_and(future) {
+        return Some(Reason::NotYetValid);
+    }
+    None
+}
+
+/// D2: the issuer that counts, of those that fit.
+fn binding(world: &World, issuer: Text, tenant: Text) -> Option<&Issuer> {
+    let fits = |known: &&Issuer| match &known.tenants {
+        Speaks::For(tenants) => same(known.name, issuer) && has(tenants, tenant),
         Speaks::ForAll => same(known.name, issuer),
         Speaks::InName => {
-            // T4: what stands in the tenant's place is a name of the tenant.
             let (before, after) = known.name.split_once("{tenant}").expect("a pattern");
-            let inside = issuer.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
-            inside.is_some_and(|inside| same(inside, tenant))
+            issuer
+                .strip_prefix(before)
+                .and_then(|rest| rest.strip_suffix(after))
+                // Reading: what stands in the pattern is a tenant's name, compared as one (T4).
+                .is_some_and(|named| equal(named, tenant))
         }
-    }
+    };
+    let by_name = world.issuers.iter().filter(fits).find(|known| same(known.name, issuer));
+    by_name.or_else(|| world.issuers.iter().find(fits))
 }
 
-/// T4: whether a name stands in a list.
-fn holds(names: &[Text], name: Text) -> bool {
-    names.iter().any(|&listed| same(listed, name))
+/// D9: one answer of several.
+fn conclude(
+    case: Option<&Case<'_>>,
+    findings: &[Finding],
+    notes: Notes,
+    report: Option<(Verdict, Option<Reason>, Vec<Reason>, u16)>,
+) -> Expected {
+    let mut findings = findings.to_vec();
+    findings.sort_by_key(|finding| finding.reason);
+    let refusals: Vec<Refusal> = findings
+        .iter()
+        .filter_map(|finding| match finding.answer {
+            Answer::Deny(refusal) => Some(refusal),
+            _ => None,
+        })
+        .collect();
+    let verdict = if !refusals.is_empty() {
+        Verdict::Deny
+    } else if !findings.is_empty() {
+        Verdict::Challenge
+    } else {
+        Verdict::Allow
+    };
+    let primary = findings
+        .iter()
+        .find(|finding| verdict != Verdict::Deny || matches!(finding.answer, Answer::Deny(_)))
+        .map(|finding| finding.reason);
+    let longest = refusals
+        .iter()
+        .filter_map(|refusal| match refusal {
+            Refusal::Unavailable { retry_after_s } => Some(*retry_after_s),
+            _ => None,
+        })
+        .max();
+    let (http_status, retry_after_s) = match verdict {
+        Verdict::Allow => (200, None),
+        Verdict::Deny if refusals.contains(&Refusal::Forbidden) => (403, None),
+        Verdict::Deny if longest.is_some() => (503, longest),
+        Verdict::Challenge | Verdict::Deny => (401, None),
+    };
+    let challenge = (verdict == Verdict::Challenge).then(|| Challenge {
+        not_before: findings
+            .iter()
+            .filter_map(|finding| match finding.answer {
+                Answer::Challenge { not_before } => Some(not_before),
+                _ => None,
+            })
+            .max(),
+        address: case.and_then(|case| case.seen).filter(|_| {
+            findings.iter().any(|finding| {
+                matches!(
+                    finding.reason,
+                    Reason::Policy | Reason::Location | Reason::ConditionsChanged
+                )
+            })
+        }),
+        max_age: findings.iter().find_map(|finding| match finding.answer {
+            Answer::SignIn { max_age } => Some(max_age),
+            _ => None,
+        }),
+        code: match primary {
+            Some(Reason::Revoked | Reason::Account | Reason::Risk | Reason::Device) => {
+                "TokenIssuedBeforeRevocationTimestamp"
+            }
+            Some(Reason::Location | Reason::ConditionsChanged) => {
+                "LocationConditionEvaluationSatisfied"
+            }
+            _ => "TokenCreatedWithOutdatedPolicies",
+        },
+    });
+    Expected { verdict, primary, findings, http_status, retry_after_s, challenge, notes, report }
 }
 
-impl Token<'_> {
-    /// Every reason in the order of D9, and what else is to be said. Not whole: D7 and D8 alone (P1).
-    fn evaluate(
-        &self,
-        events: &[&Event],
-        mut asked: Asked<'_>,
-        scope: Option<bool>,
-        whole: bool,
-    ) -> (Vec<Finding>, Notes) {
-        let [revocation, risk, device] = self.request.enforced;
-        let summary = asked.summary();
-        let mut notes =
-            Notes { location_not_evaluated: whole && summary.left_out, ..Notes::default() };
-        let mut found = Vec::new();
-        if whole {
-            if revocation {
-                found.extend(self.revoked(events));
-                found.extend(self.account(events));
-            }
-            if risk {
-                found.extend(self.risk(events));
-            }
-            if device {
-                let mut needs = summary.applying.iter().map(|applying| applying.policy.grant);
-                found.extend(self.device(events, needs.any(|it| it == Grant::CompliantDevice)));
-            }
-            self.blocked(&asked, &summary, scope, &mut found, &mut notes);
-            found.extend(self.conditions_changed(&asked, &summary, scope, &mut notes));
+impl<'a> Case<'a> {
+    /// Every reason. `reporting`: what would be if everything were enforced that is only reported
+    /// (P1, P3).
+    fn evaluate(&self, reporting: bool) -> (Vec<Finding>, Notes) {
+        let settings = self.settings();
+        let policies = self.policies(reporting);
+        let left_out = self.locations_are_left_out(&policies);
+        let counting: Vec<&Judged<'a>> = policies
+            .iter()
+            .filter(|judged| !(left_out && judged.policy.places.is_some()))
+            .collect();
+        let applying: Vec<&Judged<'a>> =
+            counting.iter().copied().filter(|judged| judged.applies).collect();
+        let scope = self.scope(&settings, &counting);
+        // P6, and P2: "a token that one of them may be about has the plain lifetime".
+        let hampered = counting.iter().any(|judged| judged.in_reach && !judged.enforceable)
+            || (left_out
+                // D6: that comes before the profile.
+                && self.request.from != From::Nowhere
+                && self.request.location == LocationClass::WhenStrict
+                && policies.iter().any(|j| j.policy.places.is_some() && j.in_reach));
+        let certain = scope == Yes && !hampered && !self.request.guest;
+
+        let mut findings = Vec::new();
+        let mut notes = Notes::default();
+        let enforced = match settings.mode {
+            Mode::On => true,
+            Mode::ReportOnly => reporting,
+            Mode::Off => false,
+        };
+        if enforced && scope != No && !self.is_given_up(&settings) {
+            // P9.
+            let strict = self.is_strict(&settings, &applying);
+            findings.extend(self.revoked()); // D3
+            findings.extend(self.risk()); // D3
+            findings.extend(self.account()); // D4
+            findings.extend(self.device(&applying)); // D4
+            let (blocks, varies) = self.blocks(&applying, strict, certain); // D5
+            findings.extend(blocks);
+            notes.ip_variation = varies;
+            let (changed, varies) = self.conditions_changed(&applying, strict, certain); // P7
+            findings.extend(changed);
+            notes.ip_variation |= varies;
+            findings.extend(self.outdated(&applying)); // P8
+            // D6.
+            notes.location_not_evaluated =
+                left_out && policies.iter().any(|j| j.policy.places.is_some() && j.in_reach);
         }
-        found.extend(self.sign_in_frequency(&summary, &mut notes));
-        if whole {
-            found.extend(self.outdated(&asked, &summary));
-        }
-        found.extend(self.lifetime(scope, &summary));
-        (found, notes)
+        let (sign_in, missing) = self.sign_in_frequency(&applying); // D7
+        findings.extend(sign_in);
+        notes.sign_in_time_missing = missing;
+        findings.extend(self.lifetime(self.capable && certain && settings.mode != Mode::Off)); // D8
+        (findings, notes)
     }
 
-    /// D5.
-    fn blocked(
-        &self,
-        asked: &Asked<'_>,
-        summary: &Summary<'_>,
-        scope: Option<bool>,
-        found: &mut Vec<Finding>,
-        notes: &mut Notes,
-    ) {
-        let mut here: Vec<Finding> = Vec::new();
-        for applying in &summary.applying {
-            if applying.policy.grant != Grant::Block {
-                continue;
+    /// P1: whether the answer carries a report.
+    fn has_report(&self) -> bool {
+        let is_report_only = |judged: &Judged<'_>| judged.policy.mode == PolicyMode::ReportOnly;
+        let settings = self.settings();
+        let enforced = self.policies(false);
+        let enforced: Vec<&Judged<'_>> = enforced.iter().collect();
+        self.policies(true).iter().any(is_report_only)
+            || (settings.mode == Mode::ReportOnly
+                && self.scope(&settings, &enforced) != No
+                && !self.is_given_up(&settings))
+    }
+
+    /// P1: a client that is not capable, where tenant and profile both say `lifetime`.
+    fn is_given_up(&self, settings: &Settings) -> bool {
+        !self.capable
+            && settings.incapable == Incapable::Lifetime
+            && self.request.incapable == Incapable::Lifetime
+    }
+
+    // What is told.
+
+    /// E10, E15: every version, oldest first; of several with one time only the one that counts.
+    fn versions(&self, about: impl Fn(&Told) -> bool) -> Vec<(Millis, [u8; 16], &'a Told)> {
+        let mut counting: Vec<(Millis, [u8; 16], &'a Told)> = Vec::new();
+        for &version in self.versions.iter().filter(|(.., told)| about(told)) {
+            if counting.last().is_some_and(|(at, ..)| *at == version.0) {
+                counting.pop();
             }
-            let row = self.row(asked, summary, scope, applying);
-            let forbidden = Answer::Deny(Refusal::Forbidden);
-            let location =
-                |answer| Finding { reason: Reason::Location, scope: None, row: Some(row), answer };
-            match row {
-                BlockRow::Anywhere => {
-                    if !found.iter().any(|finding| finding.reason == Reason::Policy) {
-                        found.push(Finding { reason: Reason::Policy, ..location(forbidden) });
+            counting.push(version);
+        }
+        counting
+    }
+
+    /// The newest version, and since when it stands so (P8: content told again keeps its time).
+    fn standing(&self, about: impl Fn(&Told) -> bool) -> Option<Standing<'a>> {
+        let versions = self.versions(about);
+        let (_, hash, told) = *versions.last()?;
+        let since = versions
+            .iter()
+            .rev()
+            .take_while(|(_, other, content)| *other == hash || equal_places(content, told))
+            .map(|(at, ..)| *at)
+            .last()?;
+        Some(Standing { told, since })
+    }
+
+    fn settings(&self) -> Settings {
+        match self.standing(|told| matches!(told, Told::Settings(_))) {
+            Some(Standing { told: Told::Settings(Some(settings)), .. }) => settings.clone(),
+            // P1: "a tenant needs no configuration".
+            _ => Settings {
+                mode: Mode::On,
+                only: None,
+                except: Default::default(),
+                strict: false,
+                incapable: Incapable::Enforce,
+            },
+        }
+    }
+
+    fn policy_ids(&self) -> Vec<Text> {
+        let mut ids: Vec<Text> = Vec::new();
+        for event in &self.events {
+            if let What::Told(Told::Policy(id, _)) = event.what
+                && !has(&ids, id)
+            {
+                ids.push(id);
+            }
+        }
+        // D5: "in the order of their ids". Reading: as text, a GUID in small digits.
+        ids.sort_by_key(|id| if is_guid(id) { id.to_ascii_lowercase() } else { (*id).to_owned() });
+        ids
+    }
+
+    fn location_ids(&self) -> Vec<Text> {
+        let mut ids: Vec<Text> = Vec::new();
+        for event in &self.events {
+            if let What::Told(Told::Location(id, _)) = event.what
+                && !has(&ids, id)
+            {
+                ids.push(id);
+            }
+        }
+        ids
+    }
+
+    fn location(&self, id: Text) -> Option<(&'a Location, Millis)> {
+        let standing =
+            self.standing(|told| matches!(told, Told::Location(other, _) if same(other, id)))?;
+        match standing.told {
+            Told::Location(_, Some(location)) => Some((location, standing.since)),
+            _ => None,
+        }
+    }
+
+    fn mfa_trusted(&self) -> Option<(&'a [Text], Millis)> {
+        let standing = self.standing(|told| matches!(told, Told::MfaTrusted(_)))?;
+        match standing.told {
+            Told::MfaTrusted(Some(ranges)) => Some((ranges, standing.since)),
+            _ => None,
+        }
+    }
+
+    // Who.
+
+    /// E9, E15, P4: whether the subject belongs to a group, where a policy includes it (`false`) or
+    /// excludes it (`true`).
+    fn belongs(&self, group: Text, claim: Option<&Vec<Text>>, excluding: bool) -> Sure {
+        let baseline = self
+            .versions(|told| matches!(told, Told::Group(other, _) if same(other, group)))
+            .last()
+            .copied();
+        let Some((read, _, Told::Group(_, members))) = baseline else {
+            return match claim {
+                Some(claimed) => Sure::of(has(claimed, group)),
+                None => Unknown,
+            };
+        };
+        let mut words = vec![(read, has(members, self.subject))];
+        words.extend(self.single_words(group).into_iter().filter(|(at, _)| *at >= read));
+        let last = words.iter().map(|(at, _)| *at).max().expect("the baseline");
+        let member = words.iter().any(|(at, member)| *at == last && *member);
+        let stranger = words.iter().any(|(at, member)| *at == last && !*member);
+        Sure::of(if excluding { member && !stranger } else { member })
+    }
+
+    /// The single words about the subject in a group.
+    fn single_words(&self, group: Text) -> Vec<(Millis, bool)> {
+        self.events
+            .iter()
+            .filter_map(|event| match event.what {
+                What::Member(other, user, came)
+                    if same(other, group) && same(user, self.subject) =>
+                {
+                    Some((register_time(event), came))
+                }
+                _ => None,
+            })
+            .collect()
+    }
+
+    fn persons(&self, [users, groups, roles]: &[Vec<Text>; 3], excluding: bool) -> Sure {
+        let mut all = vec![
+            Sure::of(users.contains(&"All")),
+            // P9.
+            Sure::of(users.contains(&"Guests") && self.request.guest),
+            Sure::of(has(users, self.subject)),
+        ];
+        for group in groups {
+            all.push(self.belongs(group, self.request.groups.as_ref(), excluding));
+        }
+        for role in roles {
+            all.push(self.belongs(role, self.request.roles.as_ref(), excluding));
+        }
+        Sure::any(&all)
+    }
+
+    /// P3: whether a policy is about the subject. Reading: a workload identity is named among the
+    /// workloads alone, a user among the users alone.
+    fn subject_of(&self, policy: &Policy) -> Sure {
+        if self.request.workload {
+            let [include, exclude] = &policy.workloads;
+            let included = include.contains(&"Workloads") || has(include, self.subject);
+            return Sure::of(included).but_not(Sure::of(has(exclude, self.subject)));
+        }
+        let excluded = self.persons(&policy.exclude, true);
+        self.persons(&policy.include, false).but_not(excluded)
+    }
+
+    /// P3, P6: whether a policy is about the resource.
+    fn resource_of(&self, policy: &Policy) -> Sure {
+        let claimed: Vec<Text>;
+        let ids = if self.request.applications.is_empty() {
+            claimed = self.request.audiences.iter().copied().filter(|id| is_guid(id)).collect();
+            &claimed
+        } else {
+            &self.request.applications
+        };
+        let named = |application: &Text| {
+            if *application == "All" || has(ids, application) {
+                Yes
+            } else if !is_guid(application) || ids.is_empty() {
+                Unknown
+            } else {
+                No
+            }
+        };
+        let [include, exclude] = &policy.applications;
+        let mut included: Vec<Sure> = include.iter().map(named).collect();
+        if policy.user_action {
+            // P6: one more resource that is included, and not known.
+            included.push(Unknown);
+        }
+        let excluded: Vec<Sure> = exclude.iter().map(named).collect();
+        Sure::any(&included).but_not(Sure::any(&excluded))
+    }
+
+    /// P1, P9: whether the token is in scope.
+    fn scope(&self, settings: &Settings, policies: &[&Judged<'_>]) -> Sure {
+        let selected = |[users, groups]: &[Vec<Text>; 2], excluding| {
+            let mut all = vec![Sure::of(has(users, self.subject))];
+            for group in groups {
+                all.push(self.belongs(group, self.request.groups.as_ref(), excluding));
+            }
+            Sure::any(&all)
+        };
+        if settings.mode == Mode::Off {
+            return No;
+        }
+        let included = settings.only.as_ref().map_or(Yes, |only| selected(only, false));
+        let taken_out = policies.iter().any(|judged| {
+            let policy = judged.policy;
+            policy.evaluation == Evaluation::Disabled
+                && judged.enforceable
+                && self.subject_of(policy) == Yes
+                && policy.applications[0].contains(&"All")
+                && policy.applications[1].is_empty()
+                && !policy.user_action
+                && policy.places.is_none()
+        });
+        included.but_not(selected(&settings.except, true)).but_not(Sure::of(taken_out))
+    }
+
+    // Where.
+
+    /// P5: whether an enforceable policy's location condition matches at an address.
+    fn matches_at(&self, policy: &Policy, at: Option<IpAddr>) -> bool {
+        let Some([include, exclude]) = &policy.places else { return true };
+        let inside = |place: &Text| match *place {
+            "All" => true,
+            "AllTrusted" => {
+                self.mfa_trusted().is_some_and(|(ranges, _)| within(ranges, at))
+                    || self.location_ids().iter().any(|id| {
+                        self.location(id).is_some_and(|(location, _)| {
+                            location.trusted && within_location(location, at)
+                        })
+                    })
+            }
+            id => self.location(id).is_some_and(|(location, _)| within_location(location, at)),
+        };
+        include.iter().any(inside) && !exclude.iter().any(inside)
+    }
+
+    /// P6: whether each place that the policy names is known.
+    fn places_are_known(&self, policy: &Policy) -> bool {
+        let known = |place: &Text| match *place {
+            "All" => true,
+            "AllTrusted" => {
+                self.mfa_trusted().is_some()
+                    && self.location_ids().iter().all(|id| {
+                        self.location(id).is_none_or(|(location, _)| {
+                            !location.trusted || location.ranges.is_some()
+                        })
+                    })
+            }
+            id => self.location(id).is_some_and(|(location, _)| location.ranges.is_some()),
+        };
+        policy.places.iter().flatten().flatten().all(known)
+    }
+
+    /// P8: since when the places that a policy names stand so.
+    fn places_since(&self, policy: &Policy) -> Vec<Millis> {
+        let mut times = Vec::new();
+        for place in policy.places.iter().flatten().flatten() {
+            match *place {
+                "All" => {}
+                "AllTrusted" => {
+                    times.extend(self.mfa_trusted().map(|(_, since)| since));
+                    for id in self.location_ids() {
+                        times.extend(self.trusted_since(id));
                     }
                 }
-                BlockRow::Judged => notes.ip_variation = true,
-                BlockRow::Otherwise if self.is_capable() => {
-                    here.push(location(Answer::Challenge {
-                        not_before: instant(self.issued_at + 1),
-                    }));
+                id => times.extend(self.location(id).map(|(_, since)| since)),
+            }
+        }
+        times
+    }
+
+    /// P8: since when `AllTrusted` names a location so, or names it no longer; never, where it never did.
+    fn trusted_since(&self, id: Text) -> Option<Millis> {
+        let versions =
+            self.versions(|told| matches!(told, Told::Location(other, _) if same(other, id)));
+        let is_trusted =
+            |told: &Told| matches!(told, Told::Location(_, Some(location)) if location.trusted);
+        let (mut before, mut since) = (None, None);
+        for version @ (at, hash, told) in versions {
+            let now = is_trusted(told).then_some(version);
+            let stands = match (before, now) {
+                (Some((_, known, content)), Some(_)) => {
+                    known == hash || equal_places(content, told)
                 }
-                _ => here.push(location(forbidden)),
+                (before, now) => before.is_none() && now.is_none(),
+            };
+            if !stands {
+                since = Some(at);
             }
+            before = now;
         }
-        // Of several the first refusal, else the first challenge.
-        let refusal = here.iter().find(|finding| matches!(finding.answer, Answer::Deny(_)));
-        found.extend(refusal.or(here.first()).copied());
+        since
     }
 
-    /// D5: the first row that counts.
-    fn row(
-        &self,
-        asked: &Asked<'_>,
-        summary: &Summary<'_>,
-        scope: Option<bool>,
-        applying: &Applying<'_>,
-    ) -> BlockRow {
-        let (seen, before) = (asked.seen(), asked.signed_in_at());
-        if applying.policy.places.is_none() {
-            return BlockRow::Anywhere;
-        }
-        if summary.strict && applying.at_sign_in == Some(false) {
-            return BlockRow::Strict;
-        }
-        if before.is_some() && before == seen && self.issued > floor(applying.changed) {
-            return BlockRow::SameAddress;
-        }
-        if seen.is_none() || (before.is_none() && self.one_hour()) {
-            return BlockRow::AddressUnknown;
-        }
-        if !summary.strict && self.judged(asked, summary, scope, applying) {
-            return BlockRow::Judged;
-        }
-        if self.younger_than_a_minute() { BlockRow::JustIssued } else { BlockRow::Otherwise }
-    }
+    // Policies.
 
-    /// D5: judged.
-    fn judged(
-        &self,
-        asked: &Asked<'_>,
-        summary: &Summary<'_>,
-        scope: Option<bool>,
-        applying: &Applying<'_>,
-    ) -> bool {
-        let request = self.request;
-        let Some(seen) = asked.seen() else { return false };
-        if !self.is_capable()
-            || self.bound.exceptions.as_ref().is_some_and(|ranges| !asked.is_at(ranges))
-        {
-            return false;
-        }
-        let marked = self.bound.marks
-            && request.judged.is_some_and(|mark| match mark.parse::<std::net::IpAddr>() {
-                Ok(only) => only.to_canonical() == seen,
-                Err(_) if mark.contains('/') => asked.is_at(&[mark]),
-                Err(_) => !mark.is_empty(),
+    /// Every policy that counts, in the order of their ids (D5).
+    fn policies(&self, reporting: bool) -> Vec<Judged<'a>> {
+        let mut policies = Vec::new();
+        for id in self.policy_ids() {
+            let standing =
+                self.standing(|told| matches!(told, Told::Policy(other, _) if same(other, id)));
+            let Some(Standing { told: Told::Policy(_, Some(policy)), since }) = standing else {
+                continue;
+            };
+            let counts = match policy.mode {
+                PolicyMode::Enabled => true,
+                PolicyMode::ReportOnly => reporting,
+                PolicyMode::Disabled => false,
+            };
+            if !counts {
+                continue;
+            }
+            let (subject, resource) = (self.subject_of(policy), self.resource_of(policy));
+            let about = subject.and(resource);
+            let demands = matches!(policy.grant, Grant::Other | Grant::CompliantDevice);
+            // P6, P7.
+            let enforceable = about != Unknown
+                && self.places_are_known(policy)
+                && policy.frequency != Some(Frequency::EveryTime)
+                && !policy.narrowed
+                && !(demands && policy.places.is_some() && self.sign_in.is_none());
+            policies.push(Judged {
+                policy,
+                since,
+                enforceable,
+                in_reach: about != No,
+                applies: enforceable && about == Yes && self.matches_at(policy, self.seen),
             });
-        let short = self.bound.one_hour.iter().any(|one| request.audiences.contains(one))
-            && scope == Some(true)
-            && !request.guest
-            && !summary.plain
-            && self.one_hour()
-            && applying.at_sign_in == Some(false);
-        marked || short
-    }
-
-    /// D5: a token that was issued to live an hour.
-    fn one_hour(&self) -> bool {
-        let expires = self.request.expires;
-        expires.is_some_and(|expires| expires - self.issued <= 3600 + self.world.skew)
-    }
-
-    /// P7, D9.
-    fn conditions_changed(
-        &self,
-        asked: &Asked<'_>,
-        summary: &Summary<'_>,
-        scope: Option<bool>,
-        notes: &mut Notes,
-    ) -> Option<Finding> {
-        for applying in &summary.applying {
-            let asks_more = matches!(applying.policy.grant, Grant::Other | Grant::CompliantDevice);
-            if !asks_more || applying.at_sign_in != Some(false) {
-                continue;
-            }
-            if !summary.strict && self.judged(asked, summary, scope, applying) {
-                notes.ip_variation = true;
-                continue;
-            }
-            let refused = asked.seen().is_none() || self.younger_than_a_minute();
-            let question = Answer::Challenge { not_before: instant(self.issued_at + 1) };
-            return Some(self.found(Reason::ConditionsChanged, question, refused));
         }
-        None
+        policies
     }
 
-    /// D7.
-    fn sign_in_frequency(&self, summary: &Summary<'_>, notes: &mut Notes) -> Option<Finding> {
-        let all = summary.applying.iter().filter_map(|applying| match applying.policy.frequency {
-            Some(Frequency::Within(within)) => Some(within),
-            _ => None,
-        });
-        let frequency = all.min()?;
-        let authenticated = self.request.authenticated;
-        notes.sign_in_time_missing = authenticated.is_none();
-        let age = self.world.now - authenticated.unwrap_or(self.issued_at) * 1000;
-        let most = (Seconds::from(frequency.as_secs()) + self.world.skew) * 1000;
-        let question = Answer::SignIn { max_age: frequency };
-        (age > most)
-            .then(|| self.found(Reason::SignInFrequency, question, self.younger_than_a_minute()))
-    }
-
-    /// P8.
-    fn outdated(&self, asked: &Asked<'_>, summary: &Summary<'_>) -> Option<Finding> {
-        let demanding = summary.applying.iter().filter(|applying| {
-            matches!(applying.policy.grant, Grant::Other | Grant::CompliantDevice)
-        });
-        let grace = self.request.grace * 1000;
-        let newest = demanding
-            .map(|applying| asked.newest(applying))
-            .filter(|&newest| self.issued <= floor(newest) && self.world.now >= newest + grace)
-            .max()?;
-        let question = Answer::Challenge { not_before: instant(second_after(newest)) };
-        Some(self.found(Reason::Outdated, question, self.younger_than_a_minute()))
-    }
-
-    /// D8.
-    fn lifetime(&self, scope: Option<bool>, summary: &Summary<'_>) -> Option<Finding> {
-        let long =
-            self.is_capable() && scope == Some(true) && !summary.plain && !self.request.guest;
-        let permitted = self.request.lifetimes[usize::from(!long)] + self.world.skew;
-        if self.world.now < (self.issued + permitted) * 1000 {
-            return None;
-        }
-        let oldest = floor(self.world.now) + 1 - permitted;
-        let question = Answer::Challenge { not_before: instant(oldest) };
-        Some(self.found(Reason::Lifetime, question, self.younger_than_a_minute()))
-    }
-
-    /// D9: the rows below account and device.
-    fn found(&self, reason: Reason, question: Answer, refused: bool) -> Finding {
-        let answer = match (refused, self.is_capable()) {
-            (true, _) => Answer::Deny(Refusal::Forbidden),
-            (false, true) => question,
-            (false, false) => Answer::Deny(Refusal::InvalidToken),
-        };
-        Finding { reason, scope: None, row: None, answer }
-    }
-
-    fn younger_than_a_minute(&self) -> bool {
-        self.world.now < (self.issued + 60) * 1000
-    }
-
-    /// D3: `revoked`.
-    fn revoked(&self, events: &[&Event]) -> Option<Finding> {
-        let mut highest: Option<(Seconds, ScopeName)> = None;
-        for event in events {
-            let Some(cutoff) = self.cutoff(event) else { continue };
-            let mut second = floor(cutoff.at) + 1;
-            if cutoff.by_id {
-                // D3: at least the second after its own iat.
-                second = second.max(self.issued_at + 1);
-            } else if self.issued > floor(cutoff.at) {
-                continue;
+    /// D6, P2: whether policies with a location condition are left out whole.
+    fn locations_are_left_out(&self, policies: &[Judged<'a>]) -> bool {
+        self.request.from == From::Nowhere
+            || match self.request.location {
+                LocationClass::Supported => false,
+                LocationClass::Unsupported => true,
+                LocationClass::WhenStrict => {
+                    let applying: Vec<&Judged<'a>> =
+                        policies.iter().filter(|judged| judged.applies).collect();
+                    !self.is_strict(&self.settings(), &applying)
+                }
             }
-            // E12, D3: the highest second; of equal ones the first scope in the order of D3.
-            if highest.is_none_or(|(best, scope)| {
-                second > best || (second == best && order(cutoff.scope) < order(scope))
-            }) {
-                highest = Some((second, cutoff.scope));
-            }
-        }
-        highest.map(|(second, scope)| Finding {
-            reason: Reason::Revoked,
-            scope: Some(scope),
-            row: None,
-            answer: self.answer_to_cutoff(second),
-        })
     }
 
-    /// The cutoff other than risk that this event sets, where it applies to the token.
-    fn cutoff(&self, event: &Event) -> Option<Cutoff> {
-        let whole = |scope| Some(Cutoff { scope, at: cutoff_time(event), by_id: false });
-        match event.what {
-            // E2; E3: enabled takes no cutoff back and sets none.
-            What::Account(user, AccountState::Disabled | AccountState::Deleted)
-            // E4.
-            | What::UserRevoked(user, _) if same(user, self.subject) => whole(ScopeName::User),
-            // E6.
-            What::TenantRevoked => whole(ScopeName::Tenant),
-            // E8.
-            What::Device(device, DeviceState::Disabled | DeviceState::Deleted)
-                if self.request.device.is_some_and(|own| same(own, device)) =>
+    /// P9: locations are strict.
+    fn is_strict(&self, settings: &Settings, applying: &[&Judged<'_>]) -> bool {
+        self.request.strict
+            || settings.strict
+            || applying.iter().any(|judged| judged.policy.evaluation == Evaluation::Strict)
+    }
+
+    // Times.
+
+    /// "Issued after t".
+    fn issued_after(&self, at: Millis) -> bool {
+        self.issued > floor(at)
+    }
+
+    /// "Issued less than x ago".
+    fn issued_less_than(&self, seconds: Seconds) -> bool {
+        self.world.now < (self.issued + seconds) * 1000
+    }
+
+    // D3.
+
+    /// A cutoff is the event time, at most 5 min after receipt (E14).
+    fn cutoff(event: &Event) -> Millis {
+        if event.occurred > event.received + 300_000 { event.received } else { event.occurred }
+    }
+
+    /// D3: "at least the second after its own `iat`", "the next second".
+    fn asks_for(&self, cutoff: Millis, by_id: bool) -> Option<Seconds> {
+        let next = floor(cutoff) + 1;
+        if by_id {
+            Some(next.max(self.iat + 1))
+        } else {
+            (self.issued <= floor(cutoff)).then_some(next)
+        }
+    }
+
+    /// E2, E4, E6, E7, E8: which scope of the token an event cuts off, and whether by the token's id.
+    fn scope_of(&self, what: What) -> Option<(ScopeName, bool)> {
+        let request = self.request;
+        let own = |user: Text| same(user, self.subject);
+        match what {
+            What::TenantRevoked => Some((ScopeName::Tenant, false)),
+            What::UserRevoked(user, _)
+            | What::Account(user, AccountState::Disabled | AccountState::Deleted)
+                if own(user) =>
             {
-                whole(ScopeName::Device)
+                Some((ScopeName::User, false))
+            }
+            What::Device(device, DeviceState::Disabled | DeviceState::Deleted)
+                if request.device.is_some_and(|own| same(own, device)) =>
+            {
+                Some((ScopeName::Device, false))
             }
             What::Revoked(finer, user) => {
-                let (scope, user_scope, carries) = self.carries(finer);
-                let token = matches!(finer, Finer::Token(..));
-                let (scope, applies) = match user {
-                    // E6: an event for no user in particular reaches what carries the id …
-                    None => (scope, carries == Some(true)),
-                    // E7: … one for a user also what carries no id of that kind.
-                    // Reading: whatever the issuer of the token that carries none.
-                    Some(user) => (user_scope, same(user, self.subject) && carries != Some(false)),
+                if !user.is_none_or(own) {
+                    return None;
+                }
+                let (claim, issuer, id, scopes) = match finer {
+                    Finer::Session(issuer, id) => (
+                        request.session,
+                        Some(issuer),
+                        id,
+                        [ScopeName::Session, ScopeName::UserSession],
+                    ),
+                    Finer::Token(issuer, id) => {
+                        (request.token, Some(issuer), id, [ScopeName::Token, ScopeName::UserToken])
+                    }
+                    Finer::Client(id) => {
+                        (request.client, None, id, [ScopeName::Client, ScopeName::UserClient])
+                    }
+                    Finer::Device(id) => {
+                        (request.device, None, id, [ScopeName::Device, ScopeName::UserDevice])
+                    }
                 };
-                // E6, E7: a token by its id is revoked whatever its iat.
-                let by_id = token && carries == Some(true);
-                applies.then_some(Cutoff { scope, at: cutoff_time(event), by_id })
+                let scope = scopes[usize::from(user.is_some())];
+                let issuer_fits = issuer.is_none_or(|issuer| same(issuer, self.issuer));
+                match claim {
+                    Some(own) if same(own, id) && issuer_fits => {
+                        Some((scope, matches!(finer, Finer::Token(..))))
+                    }
+                    // E7. Reading: whichever issuer the token is of, as the text names none.
+                    None if user.is_some() => Some((scope, false)),
+                    _ => None,
+                }
             }
             _ => None,
         }
     }
 
-    /// The two scopes of something finer, and whether the token carries its id: `None` where it
-    /// carries no id of that kind.
-    fn carries(&self, finer: Finer) -> (ScopeName, ScopeName, Option<bool>) {
-        let Request { session, token, client, device, .. } = *self.request;
-        match finer {
-            // E7: sessions and tokens are numbered by their issuer.
-            Finer::Session(issuer, id) => (
-                ScopeName::Session,
-                ScopeName::UserSession,
-                session.map(|own| same(issuer, self.issuer) && same(own, id)),
-            ),
-            Finer::Token(issuer, id) => (
-                ScopeName::Token,
-                ScopeName::UserToken,
-                token.map(|own| same(issuer, self.issuer) && same(own, id)),
-            ),
-            Finer::Client(id) => {
-                (ScopeName::Client, ScopeName::UserClient, client.map(|own| same(own, id)))
-            }
-            Finer::Device(id) => {
-                (ScopeName::Device, ScopeName::UserDevice, device.map(|own| same(own, id)))
+    fn revoked(&self) -> Option<Finding> {
+        if !self.request.enforced[0] {
+            return None; // P2
+        }
+        let mut best: Option<(Seconds, ScopeName)> = None;
+        for event in &self.events {
+            let Some((scope, by_id)) = self.scope_of(event.what) else { continue };
+            let Some(second) = self.asks_for(Self::cutoff(event), by_id) else { continue };
+            if best.is_none_or(|(high, first)| second > high || second == high && scope < first) {
+                best = Some((second, scope));
             }
         }
+        let (second, scope) = best?;
+        let answer = self.after_cutoff(second);
+        Some(Finding { scope: Some(scope), ..finding(Reason::Revoked, answer) })
     }
 
-    /// D3: `risk`.
-    fn risk(&self, events: &[&Event]) -> Option<Finding> {
-        let counts = |event: &&&Event| {
-            // E5: those at or above the threshold.
-            matches!(event.what, What::Risk(user, level) if same(user, self.subject)
-                && level_rank(level) >= level_rank(self.request.risk_threshold))
-        };
-        let floors = events.iter().filter(counts).map(|event| floor(cutoff_time(event)));
-        let highest = floors.filter(|&floor| self.issued <= floor).max()?;
-        let answer = self.answer_to_cutoff(highest + 1);
-        Some(Finding { reason: Reason::Risk, scope: None, row: None, answer })
+    fn risk(&self) -> Option<Finding> {
+        if !self.request.enforced[1] {
+            return None; // P2
+        }
+        let second = self
+            .events
+            .iter()
+            .filter_map(|event| match event.what {
+                // E5.
+                What::Risk(user, level)
+                    if same(user, self.subject) && level >= self.request.risk_threshold =>
+                {
+                    self.asks_for(Self::cutoff(event), false)
+                }
+                _ => None,
+            })
+            .max()?;
+        Some(finding(Reason::Risk, self.after_cutoff(second)))
     }
 
-    /// D4: `account`.
-    fn account(&self, events: &[&Event]) -> Option<Finding> {
-        let offer = |event: &Event| match event.what {
+    /// D9, first row.
+    fn after_cutoff(&self, second: Seconds) -> Answer {
+        let wait = second - floor(self.world.now);
+        let refused = wait > 2 && self.issued_less_than(MINUTE + self.world.skew);
+        if !self.capable {
+            let refusal =
+                if wait > 2 || refused { Refusal::Forbidden } else { Refusal::InvalidToken };
+            return Answer::Deny(refusal);
+        }
+        if refused {
+            let retry_after_s = u32::try_from(wait).expect("a wait");
+            return Answer::Deny(Refusal::Unavailable { retry_after_s });
+        }
+        challenge(second)
+    }
+
+    // D4.
+
+    /// E13: the declaration of a source that counts.
+    fn declaration(&self, source: Text) -> Option<Declaration> {
+        self.events
+            .iter()
+            .filter_map(|event| match event.what {
+                What::Source(other, declaration) if same(other, source) => {
+                    // E15.
+                    let key = border::event(event).record_key();
+                    Some((register_time(event), key, declaration))
+                }
+                _ => None,
+            })
+            .max_by_key(|(at, key, _)| (*at, *key))
+            .map(|(.., declaration)| declaration)
+    }
+
+    /// E13, E15: the times of the counting registers that restrict. `level` is how restrictive an
+    /// event's word is about this object; 0 restricts nothing.
+    fn restricting(
+        &self,
+        level: impl Fn(What) -> Option<u8>,
+        emits: impl Fn(Declaration) -> bool,
+    ) -> Vec<Millis> {
+        let mut sources: Vec<Text> = Vec::new();
+        for event in &self.events {
+            if !has(&sources, event.source) {
+                sources.push(event.source);
+            }
+        }
+        let mut times = Vec::new();
+        for source in sources {
+            let register = self
+                .events
+                .iter()
+                .filter(|event| same(event.source, source))
+                .filter_map(|event| Some((register_time(event), level(event.what)?)))
+                .max();
+            let Some((at, level)) = register else { continue };
+            let counts = self.declaration(source).is_none_or(|declaration| {
+                emits(declaration) && declaration.retired.is_none_or(|retired| at > retired)
+            });
+            if counts && level > 0 {
+                times.push(at);
+            }
+        }
+        times
+    }
+
+    /// D9: the row of `account` and `device`.
+    fn by_register(&self, reason: Reason, times: &[Millis]) -> Option<Finding> {
+        let latest = *times.iter().max()?;
+        let again = times.iter().any(|&at| self.issued_after(at));
+        Some(finding(
+            reason,
+            if again || !self.capable {
+                Answer::Deny(Refusal::Forbidden)
+            } else {
+                challenge(floor(latest) + 1)
+            },
+        ))
+    }
+
+    fn account(&self) -> Option<Finding> {
+        if !self.request.enforced[0] {
+            return None; // P2
+        }
+        let level = |what| match what {
             What::Account(user, state) if same(user, self.subject) => Some(match state {
                 AccountState::Enabled => 0,
                 AccountState::Disabled => 1,
@@ -519,253 +966,354 @@ impl Token<'_> {
             }),
             _ => None,
         };
-        let times = restricting(events, offer, |declared| declared.emits_enabled);
-        self.found_by_registers(Reason::Account, &times)
+        let times = self.restricting(level, |declaration| declaration.emits_enabled);
+        self.by_register(Reason::Account, &times)
     }
 
-    /// D4: `device`.
-    fn device(&self, events: &[&Event], needed: bool) -> Option<Finding> {
+    fn device(&self, applying: &[&Judged<'_>]) -> Option<Finding> {
+        if !self.request.enforced[2] {
+            return None; // P2
+        }
         let device = self.request.device?;
-        let state = |event: &Event| match event.what {
-            What::Device(named, state) if same(named, device) => Some(match state {
+        let emits = |declaration: Declaration| declaration.emits_device_clear;
+        let state = |what| match what {
+            What::Device(other, state) if same(other, device) => Some(match state {
                 DeviceState::Cleared => 0,
                 DeviceState::Disabled => 1,
                 DeviceState::Deleted => 2,
             }),
             _ => None,
         };
-        let compliance = |event: &Event| match event.what {
-            What::Compliance(named, compliance) if same(named, device) => Some(match compliance {
+        let compliance = |what| match what {
+            // E8: "device cleared: both device registers of its source".
+            What::Device(other, DeviceState::Cleared) if same(other, device) => Some(0),
+            What::Compliance(other, compliance) if same(other, device) => Some(match compliance {
                 Compliance::Compliant => 0,
                 Compliance::NotCompliant => 1,
             }),
-            // E8: cleared goes into both registers.
-            What::Device(named, DeviceState::Cleared) if same(named, device) => Some(0),
             _ => None,
         };
-        let clears = |declared: Declaration| declared.emits_device_clear;
-        let mut times = restricting(events, state, clears);
-        // Reading: "else" means that compliance speaks only where no device state does.
-        if times.is_empty() && (self.request.device_compliance || needed) {
-            times = restricting(events, compliance, clears);
+        let mut times = self.restricting(state, emits);
+        let required = self.request.device_compliance
+            || applying.iter().any(|judged| judged.policy.grant == Grant::CompliantDevice);
+        if times.is_empty() && required {
+            times = self.restricting(compliance, emits);
         }
-        self.found_by_registers(Reason::Device, &times)
+        self.by_register(Reason::Device, &times)
     }
 
-    /// D9, first row and third.
-    fn answer_to_cutoff(&self, second: Seconds) -> Answer {
-        let wait = second - floor(self.world.now);
-        let ahead = wait > 2;
-        let young = self.world.now < (self.issued + 60 + self.world.skew) * 1000;
-        // Reading: "always" means that the third row outweighs the first.
-        match (self.is_capable(), ahead) {
-            (false, true) => Answer::Deny(Refusal::Forbidden),
-            (false, false) => Answer::Deny(Refusal::InvalidToken),
-            (true, true) if young => Answer::Deny(Refusal::Unavailable {
-                retry_after_s: u32::try_from(wait).expect("a wait of minutes"),
-            }),
-            (true, _) => Answer::Challenge { not_before: instant(second) },
-        }
+    // D5.
+
+    /// D5: "lives an hour".
+    fn lives_an_hour(&self) -> bool {
+        self.request.expires.is_some_and(|exp| exp <= self.issued + HOUR + self.world.skew)
     }
 
-    /// D9, second row and third. `times` are those of the restricting registers.
-    fn found_by_registers(&self, reason: Reason, times: &[Millis]) -> Option<Finding> {
-        let latest = floor(*times.iter().max()?);
-        let issued_after_any = times.iter().any(|&time| self.issued > floor(time));
-        let answer = if !self.is_capable() || issued_after_any {
-            Answer::Deny(Refusal::Forbidden)
-        } else {
-            Answer::Challenge { not_before: instant(latest + 1) }
+    /// D5: judged, for one policy.
+    fn is_judged(&self, policy: &Policy, certain: bool) -> bool {
+        if !self.capable
+            || self
+                .bound
+                .exceptions
+                .as_ref()
+                .is_some_and(|exceptions| !within(exceptions, self.seen))
+        {
+            return false;
+        }
+        let marked = self.bound.marks
+            && self.request.judged.is_some_and(|mark| match range(mark) {
+                Some(_) => within(&[mark], self.seen),
+                None => !mark.is_empty(),
+            });
+        let by_hour = self.request.audiences.iter().any(|aud| has(&self.bound.one_hour, aud))
+            && certain
+            && self.lives_an_hour()
+            && self.sign_in.is_some()
+            && !self.matches_at(policy, self.sign_in);
+        marked || by_hour
+    }
+
+    /// D5: the row that holds first.
+    fn row(&self, judged: &Judged<'_>, strict: bool, certain: bool) -> BlockRow {
+        let policy = judged.policy;
+        if policy.places.is_none() {
+            return BlockRow::Anywhere;
+        }
+        // Reading: where `ipaddr` is not readable, nobody can say that it would not have matched.
+        if strict && self.sign_in.is_some() && !self.matches_at(policy, self.sign_in) {
+            return BlockRow::Strict;
+        }
+        let newest = self.places_since(policy).into_iter().chain([judged.since]).max();
+        if self.sign_in.is_some()
+            && self.sign_in == self.seen
+            && newest.is_none_or(|newest| self.issued_after(newest))
+        {
+            return BlockRow::SameAddress;
+        }
+        if self.seen.is_none() || (self.sign_in.is_none() && self.lives_an_hour()) {
+            return BlockRow::AddressUnknown;
+        }
+        if !strict && self.is_judged(policy, certain) {
+            return BlockRow::Judged;
+        }
+        if self.issued_less_than(MINUTE) {
+            return BlockRow::JustIssued;
+        }
+        BlockRow::Otherwise
+    }
+
+    /// D5: at most one finding of each reason, and whether a block was passed.
+    fn blocks(
+        &self,
+        applying: &[&Judged<'_>],
+        strict: bool,
+        certain: bool,
+    ) -> (Vec<Finding>, bool) {
+        let mut all: Vec<Finding> = Vec::new();
+        let mut varies = false;
+        for judged in applying.iter().filter(|judged| judged.policy.grant == Grant::Block) {
+            let row = self.row(judged, strict, certain);
+            let answer = match row {
+                BlockRow::Judged => {
+                    varies = true;
+                    continue;
+                }
+                BlockRow::Otherwise if self.capable => challenge(self.iat + 1),
+                _ => Answer::Deny(Refusal::Forbidden),
+            };
+            let reason = if row == BlockRow::Anywhere { Reason::Policy } else { Reason::Location };
+            all.push(Finding { row: Some(row), ..finding(reason, answer) });
+        }
+        let mut findings = Vec::new();
+        for reason in [Reason::Policy, Reason::Location] {
+            let of = || all.iter().filter(|found| found.reason == reason);
+            let refuses = of().find(|found| matches!(found.answer, Answer::Deny(_)));
+            findings.extend(refuses.or_else(|| of().next()));
+        }
+        (findings, varies)
+    }
+
+    // The other reasons.
+
+    /// P7, and whether a change was passed.
+    fn conditions_changed(
+        &self,
+        applying: &[&Judged<'_>],
+        strict: bool,
+        certain: bool,
+    ) -> (Option<Finding>, bool) {
+        let changed = |judged: &&&Judged<'_>| {
+            matches!(judged.policy.grant, Grant::Other | Grant::CompliantDevice)
+                && judged.policy.places.is_some()
+                && !self.matches_at(judged.policy, self.sign_in)
         };
-        Some(Finding { reason, scope: None, row: None, answer })
-    }
-
-    /// Terms: capable.
-    fn is_capable(&self) -> bool {
-        let listed = |client| self.request.incapable_clients.iter().any(|&id| same(id, client));
-        self.request.cp1 && !self.request.client.is_some_and(listed)
-    }
-}
-
-/// The times of all registers that count and restrict (E13): one register per source, with the
-/// value that `offer` finds in its events, greater meaning more restrictive and 0 harmless.
-fn restricting(
-    events: &[&Event],
-    offer: impl Fn(&Event) -> Option<u8>,
-    emits_the_opposite: impl Fn(Declaration) -> bool,
-) -> Vec<Millis> {
-    let mut sources: Vec<Text> = Vec::new();
-    for event in events {
-        if !holds(&sources, event.source) {
-            sources.push(event.source);
-        }
-    }
-    let mut times = Vec::new();
-    for source in sources {
-        let own = events.iter().filter(|event| same(event.source, source));
-        // E13: the newest; E15: of one time, the more restrictive.
-        let newest = own.filter_map(|event| Some((register_time(event), offer(event)?))).max();
-        let Some((time, value)) = newest else { continue };
-        let counts = declaration(events, source).is_none_or(|declared| {
-            emits_the_opposite(declared) && declared.retired.is_none_or(|retired| time > retired)
+        let passes = |judged: &&&Judged<'_>| {
+            !strict && self.is_judged(judged.policy, certain) && self.seen.is_some()
+        };
+        let varies = applying.iter().filter(changed).any(|judged| passes(&judged));
+        let found = applying.iter().filter(changed).any(|judged| !passes(&judged)).then(|| {
+            let refused = self.seen.is_none() || self.issued_less_than(MINUTE);
+            finding(Reason::ConditionsChanged, self.unless(refused, challenge(self.iat + 1)))
         });
-        if counts && value > 0 {
-            times.push(time);
-        }
+        (found, varies)
     }
-    times
-}
 
-/// E13: the newest declaration of a source in this tenant, whoever made it; E15: of one time, the
-/// one with the greater hash.
-/// Reading: a declaration's time is a register's time.
-fn declaration(events: &[&Event], source: Text) -> Option<Declaration> {
-    let of_source = events.iter().filter_map(|event| match event.what {
-        What::Source(named, declaration) if same(named, source) => Some((*event, declaration)),
-        _ => None,
-    });
-    let mut newest: Option<(&Event, Declaration)> = None;
-    for (event, declaration) in of_source {
-        let newer = newest.is_none_or(|(best, _)| {
-            let (time, best_time) = (register_time(event), register_time(best));
-            time > best_time
-                || (time == best_time
-                    && border::event(event).record_key() > border::event(best).record_key())
+    /// D7, and whether `iat` stood in.
+    fn sign_in_frequency(&self, applying: &[&Judged<'_>]) -> (Option<Finding>, bool) {
+        let shortest = applying
+            .iter()
+            .filter_map(|judged| match judged.policy.frequency {
+                Some(Frequency::Within(length)) => Some(length),
+                _ => None,
+            })
+            .min();
+        let Some(shortest) = shortest else { return (None, false) };
+        let since = self.request.authenticated.unwrap_or(self.iat);
+        let passed = self.world.now - since * 1000;
+        let found = (passed > (whole(shortest) + self.world.skew) * 1000).then(|| {
+            let asks = Answer::SignIn { max_age: shortest };
+            finding(Reason::SignInFrequency, self.unless(self.issued_less_than(MINUTE), asks))
         });
-        if newer {
-            newest = Some((event, declaration));
-        }
+        (found, self.request.authenticated.is_none())
     }
-    newest.map(|(_, declaration)| declaration)
-}
 
-/// D9: one answer of several.
-fn combine(findings: Vec<Finding>, seen: Option<std::net::IpAddr>) -> Expected {
-    let refusals: Vec<Refusal> = findings
-        .iter()
-        .filter_map(|finding| match finding.answer {
-            Answer::Deny(refusal) => Some(refusal),
-            Answer::Challenge { .. } | Answer::SignIn { .. } => None,
-        })
-        .collect();
-    let longest_wait = refusals.iter().filter_map(|refusal| match refusal {
-        Refusal::Unavailable { retry_after_s } => Some(*retry_after_s),
-        _ => None,
-    });
-    let nbf = findings.iter().filter_map(|finding| match finding.answer {
-        Answer::Challenge { not_before } => Some(not_before),
-        Answer::SignIn { .. } | Answer::Deny(_) => None,
-    });
-    let (verdict, http_status, retry_after_s) = if findings.is_empty() {
-        (Verdict::Allow, 200, None)
-    } else if refusals.is_empty() {
-        (Verdict::Challenge, 401, None)
-    } else if refusals.contains(&Refusal::Forbidden) {
-        (Verdict::Deny, 403, None)
-    } else if let Some(wait) = longest_wait.max() {
-        (Verdict::Deny, 503, Some(wait))
-    } else {
-        (Verdict::Deny, 401, None)
-    };
-    // Findings stand in the order of D9.
-    let primary = findings.iter().find(|finding| match finding.answer {
-        Answer::Challenge { .. } | Answer::SignIn { .. } => verdict == Verdict::Challenge,
-        Answer::Deny(_) => verdict == Verdict::Deny,
-    });
-    let primary = primary.map(|finding| finding.reason);
-    let place =
-        |finding: &Finding| matches!(finding.reason, Reason::Location | Reason::ConditionsChanged);
-    let challenge = primary.filter(|_| verdict == Verdict::Challenge).map(|primary| Challenge {
-        not_before: nbf.max(),
-        address: seen.filter(|_| findings.iter().any(place)),
-        max_age: findings.iter().find_map(|finding| match finding.answer {
-            Answer::SignIn { max_age } => Some(max_age),
-            _ => None,
-        }),
-        code: match primary {
-            Reason::Revoked | Reason::Account | Reason::Risk | Reason::Device => {
-                "TokenIssuedBeforeRevocationTimestamp"
+    /// P8.
+    fn outdated(&self, applying: &[&Judged<'_>]) -> Option<Finding> {
+        let newest = applying
+            .iter()
+            .filter(|judged| matches!(judged.policy.grant, Grant::Other | Grant::CompliantDevice))
+            .filter_map(|judged| {
+                let mut times = self.places_since(judged.policy);
+                times.push(judged.since);
+                times.extend(self.brought(judged.policy));
+                let newest = times.into_iter().max()?;
+                let passed = self.world.now >= newest + self.request.grace * 1000;
+                (!self.issued_after(newest) && passed).then_some(newest)
+            })
+            .max()?;
+        let refused = self.issued_less_than(MINUTE);
+        Some(finding(Reason::Outdated, self.unless(refused, challenge(floor(newest) + 1))))
+    }
+
+    /// P8: when single words brought the subject into a policy.
+    fn brought(&self, policy: &Policy) -> Vec<Millis> {
+        let [_, groups, roles] = &policy.include;
+        let into = groups.iter().chain(roles).map(|group| (group, true));
+        let [_, groups, roles] = &policy.exclude;
+        let out = groups.iter().chain(roles).map(|group| (group, false));
+        let mut times = Vec::new();
+        for (group, came) in into.chain(out) {
+            let baseline =
+                self.versions(|told| matches!(told, Told::Group(other, _) if same(other, group)));
+            let words = self.single_words(group);
+            let last = words.iter().map(|(at, _)| *at).max();
+            if let Some(last) = last
+                && !baseline.is_empty()
+                && words.contains(&(last, came))
+            {
+                times.push(last);
             }
-            Reason::Location | Reason::ConditionsChanged => "LocationConditionEvaluationSatisfied",
-            _ => "TokenCreatedWithOutdatedPolicies",
-        },
-    });
-    let notes = Notes::default();
-    Expected {
-        verdict,
-        primary,
-        findings,
-        http_status,
-        retry_after_s,
-        challenge,
-        notes,
-        report: None,
+        }
+        times
+    }
+
+    /// D8.
+    fn lifetime(&self, long: bool) -> Option<Finding> {
+        let permitted = self.request.lifetimes[usize::from(!long)];
+        let dies = self.issued + permitted + self.world.skew;
+        if self.world.now < dies * 1000 {
+            return None;
+        }
+        let oldest = floor(self.world.now) + 1 - permitted - self.world.skew;
+        let refused = self.issued_less_than(MINUTE);
+        Some(finding(Reason::Lifetime, self.unless(refused, challenge(oldest))))
+    }
+
+    /// D9: 403 where a capable client is refused; 401 where a client is not capable.
+    fn unless(&self, refused: bool, asks: Answer) -> Answer {
+        if refused {
+            Answer::Deny(Refusal::Forbidden)
+        } else if self.capable {
+            asks
+        } else {
+            Answer::Deny(Refusal::InvalidToken)
+        }
     }
 }
 
-/// A refusal that ends the evaluation.
-fn alone(reason: Reason, refusal: Refusal) -> Expected {
-    let answer = Answer::Deny(refusal);
-    combine(vec![Finding { reason, scope: None, row: None, answer }], None)
+fn challenge(second: Seconds) -> Answer {
+    let second = i64::try_from(second).expect("a second of 64 bits");
+    Answer::Challenge { not_before: UnixSeconds::from_seconds(second) }
 }
 
-/// E14: the event time, unless it lies more than 5 min after receipt.
-fn cutoff_time(event: &Event) -> Millis {
-    if event.occurred > event.received + 5 * 60 * 1000 { event.received } else { event.occurred }
-}
-
-/// E14: the earlier of event time and receipt.
-pub(crate) fn register_time(event: &Event) -> Millis {
-    event.occurred.min(event.received)
-}
-
-/// The whole second that an instant lies in.
-pub(crate) fn floor(at: Millis) -> Seconds {
+fn floor(at: Millis) -> Seconds {
     at.div_euclid(1000)
 }
 
-fn instant(second: Seconds) -> UnixSeconds {
-    UnixSeconds::from_seconds(i64::try_from(second).expect("a second that a clock can show"))
+fn whole(length: Duration) -> Seconds {
+    length.as_secs().into()
 }
 
-/// T4: whether a text is an identifier.
-fn is_id(id: Text) -> bool {
-    (1..=512).contains(&id.len()) && !id.chars().any(char::is_control)
+/// E14: "the earlier of event time and receipt".
+fn register_time(event: &Event) -> Millis {
+    event.occurred.min(event.received)
 }
 
-/// T4: exactly equal, or the same GUID in another case; of ids and of names.
-pub(crate) fn same(one: Text, other: Text) -> bool {
+/// E15.
+fn hash_of(event: &Event) -> [u8; 16] {
+    match border::event(event).fact {
+        Fact::Version(version) => version.body.content_hash(),
+        fact => panic!("no version: {fact:?}"),
+    }
+}
+
+/// T4: 8-4-4-4-12 hexadecimal digits.
+fn is_guid(id: &str) -> bool {
+    let groups: Vec<&str> = id.split('-').collect();
+    groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12])
+        && groups.iter().all(|group| group.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
+/// T4.
+fn equal(one: &str, other: &str) -> bool {
     one == other || (is_guid(one) && is_guid(other) && one.eq_ignore_ascii_case(other))
 }
 
-pub(crate) fn is_guid(id: Text) -> bool {
-    id.len() == 36
-        && id.char_indices().all(|(at, char)| match at {
-            8 | 13 | 18 | 23 => char == '-',
-            _ => char.is_ascii_hexdigit(),
-        })
+fn same(one: Text, other: Text) -> bool {
+    equal(one, other)
 }
 
-/// D3: the order among equal seconds.
-fn order(scope: ScopeName) -> usize {
-    match scope {
-        ScopeName::Tenant => 0,
-        ScopeName::User => 1,
-        ScopeName::Session => 2,
-        ScopeName::Token => 3,
-        ScopeName::Client => 4,
-        ScopeName::Device => 5,
-        ScopeName::UserSession => 6,
-        ScopeName::UserToken => 7,
-        ScopeName::UserClient => 8,
-        ScopeName::UserDevice => 9,
+fn has(all: &[Text], one: Text) -> bool {
+    all.iter().any(|other| same(other, one))
+}
+
+/// "Text that is no address is as good as none" (D6); IPv4 within IPv6 is IPv4 (P5).
+fn address(text: &str) -> Option<IpAddr> {
+    text.parse::<IpAddr>().ok().map(|address| address.to_canonical())
+}
+
+/// P5: the first and the last address, of its family.
+fn range(text: &str) -> Option<(bool, u128, u128)> {
+    let (base, length) = match text.split_once('/') {
+        Some((base, length)) => (base, Some(length.parse::<u32>().ok()?)),
+        None => (text, None),
+    };
+    let (is_v4, bits, width) = match base.parse::<IpAddr>().ok()? {
+        IpAddr::V4(address) => (true, u128::from(address.to_bits()), 32),
+        IpAddr::V6(address) => match (address.to_ipv4_mapped(), length) {
+            (Some(mapped), None) => (true, u128::from(mapped.to_bits()), 32),
+            (Some(_), Some(_)) => panic!("no such range is drawn: {text}"),
+            (None, _) => (false, address.to_bits(), 128),
+        },
+    };
+    let free = width - length.unwrap_or(width);
+    let mask = if free == 128 { u128::MAX } else { (1 << free) - 1 };
+    Some((is_v4, bits & !mask, bits | mask))
+}
+
+/// The addresses of these ranges, as disjoint stretches in order.
+fn addresses(ranges: &[Text]) -> Vec<(bool, u128, u128)> {
+    let mut all: Vec<(bool, u128, u128)> =
+        ranges.iter().map(|text| range(text).expect("a range")).collect();
+    all.sort_unstable();
+    let mut joined: Vec<(bool, u128, u128)> = Vec::new();
+    for (family, low, high) in all {
+        match joined.last_mut() {
+            Some((same, _, end)) if *same == family && low <= end.saturating_add(1) => {
+                *end = high.max(*end);
+            }
+            _ => joined.push((family, low, high)),
+        }
+    }
+    joined
+}
+
+/// P8: "ranges are equal where their addresses are".
+fn equal_places(one: &Told, other: &Told) -> bool {
+    match (one, other) {
+        (Told::MfaTrusted(Some(one)), Told::MfaTrusted(Some(other))) => {
+            addresses(one) == addresses(other)
+        }
+        (Told::Location(_, Some(one)), Told::Location(_, Some(other))) => {
+            one.trusted == other.trusted
+                && one.ranges.as_deref().map(addresses) == other.ranges.as_deref().map(addresses)
+        }
+        _ => false,
     }
 }
 
-fn level_rank(level: RiskLevel) -> u8 {
-    match level {
-        RiskLevel::Low => 1,
-        RiskLevel::Medium => 2,
-        RiskLevel::High => 3,
-    }
+/// Whether an address is inside one of these; one that is not known is inside none (D6).
+fn within(ranges: &[Text], at: Option<IpAddr>) -> bool {
+    let (is_v4, bits) = match at {
+        None => return false,
+        Some(IpAddr::V4(address)) => (true, u128::from(address.to_bits())),
+        Some(IpAddr::V6(address)) => (false, address.to_bits()),
+    };
+    addresses(ranges)
+        .iter()
+        .any(|(family, low, high)| *family == is_v4 && (*low..=*high).contains(&bits))
+}
+
+fn within_location(location: &Location, at: Option<IpAddr>) -> bool {
+    location.ranges.as_deref().is_some_and(|ranges| within(ranges, at))
 }
