@@ -6,7 +6,7 @@
 
 #![expect(clippy::expect_used, reason = "a test stops where it fails")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::thread;
 
@@ -15,7 +15,7 @@ use caed_core::decision::Notes;
 use caed_tests::oracle::{self, Expected};
 use caed_tests::plan::{self, FIVE_MINUTES, Played, Step};
 use caed_tests::random::Random;
-use caed_tests::world::{Request, World};
+use caed_tests::world::{Event, Part, Request, What, World};
 use caed_tests::{border, generate};
 
 const STATES: u64 = 26_000;
@@ -26,7 +26,9 @@ const OFTEN: u64 = 1000;
 const REGRESSIONS: &str = include_str!("regressions/oracle.txt");
 
 /// Everything that must occur, as the tally writes it.
-const MUST_OCCUR: [&str; 46] = [
+const MUST_OCCUR: [&str; 48] = [
+    "whole version in parts",
+    "version that lacks a part",
     "verdict Allow",
     "verdict Challenge",
     "verdict Deny",
@@ -123,6 +125,7 @@ impl Case {
         let events = plan::events(&self.steps);
         let Played { snapshot, forgotten } = plan::play(&self.world, &self.steps, self.seed);
         tally.add("forgotten rows", forgotten as u64);
+        tally.count_parts(&events);
         for request in &self.requests {
             if forgotten > 0 && plan::revokes_unissued(&self.steps, request) {
                 tally.add("left out", 1);
@@ -176,6 +179,26 @@ impl Case {
 impl Tally {
     fn add(&mut self, name: &str, number: u64) {
         *self.counts.entry(name.to_owned()).or_default() += number;
+    }
+
+    /// Versions in several parts, by whether every part has come.
+    fn count_parts(&mut self, events: &[Event]) {
+        let mut versions: BTreeMap<_, (u32, BTreeSet<u32>)> = BTreeMap::new();
+        for event in events {
+            if let What::Told(_, Part { version, index, count }) = event.what
+                && count > 1
+            {
+                let at = event.occurred.min(event.received);
+                let key = (event.tenant.to_ascii_lowercase(), version, at);
+                versions.entry(key).or_insert((count, BTreeSet::new())).1.insert(index);
+            }
+        }
+        for (count, came) in versions.values() {
+            let is_whole = came.len() == *count as usize;
+            let name =
+                if is_whole { "whole version in parts" } else { "version that lacks a part" };
+            self.add(name, 1);
+        }
     }
 
     fn count(&mut self, expected: &Expected) {

@@ -1,8 +1,8 @@
-//! Every scenario, asked of core and over gRPC.
+//! Every scenario, asked of core, over gRPC, and of the oracle.
 //!
-//! The same question goes both ways: straight to [`decide`], and through the services on a loopback
-//! socket with the generated client. Both answers are told in the scenario's words and compared
-//! with what it expects. All that differ are listed.
+//! The same question goes all ways: straight to [`decide`], through the services on a loopback
+//! socket with the generated client, and to the oracle as plain data. All answers are told in the
+//! scenario's words and compared with what it expects. All that differ are listed.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test stops where it fails")]
 
@@ -18,7 +18,7 @@ use base64::engine::general_purpose::STANDARD;
 use caed_core::builder::Builder;
 use caed_core::decide::decide;
 use caed_core::decision::{
-    Answer, CODE_LOCATION, CODE_OUTDATED, CODE_REVOKED, Decision, Refusal, Report, Verdict,
+    Answer, CODE_LOCATION, CODE_OUTDATED, CODE_REVOKED, Decision, Notes, Refusal, Report, Verdict,
 };
 use caed_core::event::RiskLevel;
 use caed_core::ids::{Name, ObjectKey};
@@ -39,6 +39,8 @@ use caed_proto::v1::access_evaluation_client::AccessEvaluationClient;
 use caed_streams::decode::native;
 use caed_surfaces::native::{Parts, routes};
 use caed_surfaces::pdp::Pdp;
+use caed_tests::oracle::{self, Expected};
+use caed_tests::plain;
 use caed_tests::scenario::{self, Scenario, Tenants};
 use serde_json::json;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -163,6 +165,10 @@ async fn problems(scenario: &Scenario) -> Vec<String> {
         problems.push(format!("  core: {allocations} allocations to allow"));
     }
     check(scenario, "core", &of_decision(scenario, &decision), &mut problems);
+
+    let (world, events) = (plain::world(scenario), plain::events(scenario));
+    let expected = oracle::expected(&world, &events, &plain::request(scenario));
+    check(scenario, "oracle", &of_oracle(scenario, &expected), &mut problems);
 
     let reply = ask_over_grpc(before, asked, scenario, profile).await;
     check(scenario, "grpc", &of_reply(scenario, &reply), &mut problems);
@@ -353,20 +359,69 @@ async fn ask_over_grpc(
     reply.into_inner()
 }
 
-fn of_decision(scenario: &Scenario, decision: &Decision) -> Told {
-    let own = |answer| match answer {
+/// The answer to one reason alone.
+const fn own(answer: Answer) -> &'static str {
+    match answer {
         Answer::Challenge { .. } | Answer::SignIn { .. } => "challenge",
         Answer::Deny(Refusal::InvalidToken) => "deny 401",
         Answer::Deny(Refusal::Forbidden) => "deny 403",
         Answer::Deny(Refusal::Unavailable { .. }) => "deny 503",
-    };
-    let told = |verdict, status| match (verdict, status) {
+    }
+}
+
+fn told(verdict: Verdict, status: u16) -> String {
+    match (verdict, status) {
         (Verdict::Allow, 200) => "allow".to_owned(),
         (Verdict::Challenge, 401) => "challenge".to_owned(),
         (verdict, status) => format!("{verdict:?} {status}").to_lowercase(),
-    };
+    }
+}
+
+fn notes_of(notes: Notes) -> BTreeSet<String> {
+    let Notes { ip_variation, location_not_evaluated, sign_in_time_missing } = notes;
+    [
+        (ip_variation, "ip_variation"),
+        (location_not_evaluated, "location_not_evaluated"),
+        (sign_in_time_missing, "sign_in_time_missing"),
+    ]
+    .into_iter()
+    .filter(|(holds, _)| *holds)
+    .map(|(_, note)| note.to_owned())
+    .collect()
+}
+
+/// What the oracle says; it tells no evidence (since when, which policy).
+fn of_oracle(scenario: &Scenario, expected: &Expected) -> Told {
+    let name = |reason| words(&format!("{reason:?}"));
+    let asked = expected.challenge;
+    let scope = expected.findings.iter().find_map(|found| found.scope);
+    let row = expected.findings.iter().find_map(|found| found.row);
+    Told {
+        answer: told(expected.verdict, expected.http_status),
+        reason: expected.primary.map(name),
+        scope: scope.map(|scope| words(&format!("{scope:?}"))),
+        nbf: asked.and_then(|asked| asked.not_before).map(UnixSeconds::as_seconds),
+        address: asked.and_then(|asked| asked.address).map(|address| address.to_string()),
+        max_age_s: asked.and_then(|asked| asked.max_age).map(|age| age.as_secs()),
+        row: row.map(|row| words(&format!("{row:?}"))),
+        policy: scenario.expect.policy.clone(),
+        notes: notes_of(expected.notes),
+        report: expected.report.as_ref().map(|(verdict, primary, _, status)| {
+            (told(*verdict, *status), primary.map(name).unwrap_or_default())
+        }),
+        retry_after_s: expected.retry_after_s,
+        findings: expected
+            .findings
+            .iter()
+            .map(|found| (name(found.reason), own(found.answer).to_owned()))
+            .collect(),
+        since: scenario.expect.since.map(scenario::Time::millis),
+    }
+}
+
+fn of_decision(scenario: &Scenario, decision: &Decision) -> Told {
     let answer = told(decision.verdict, decision.http_status);
-    let (asked, notes) = (decision.challenge, decision.notes);
+    let asked = decision.challenge;
     let primary = decision.findings.iter().find(|finding| Some(finding.reason) == decision.primary);
     let since = primary.and_then(|finding| finding.since);
     let since = since.map(|since| i64::try_from(since.as_millis()).expect("an instant"));
@@ -392,15 +447,7 @@ fn of_decision(scenario: &Scenario, decision: &Decision) -> Told {
             .and_then(|found| found.policy.as_ref())
             .map(ToString::to_string)
             .filter(|_| scenario.expect.policy.is_some()),
-        notes: [
-            (notes.ip_variation, "ip_variation"),
-            (notes.location_not_evaluated, "location_not_evaluated"),
-            (notes.sign_in_time_missing, "sign_in_time_missing"),
-        ]
-        .into_iter()
-        .filter(|(holds, _)| *holds)
-        .map(|(_, note)| note.to_owned())
-        .collect(),
+        notes: notes_of(decision.notes),
         report: decision.report.map(|report| {
             let Report { verdict, primary, reasons, http_status } = report;
             assert_eq!(primary.is_none(), reasons.iter().next().is_none());

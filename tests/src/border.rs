@@ -20,8 +20,8 @@ use caed_core::time::UnixMillis;
 
 use crate::oracle::{Expected, Finding};
 use crate::world::{
-    Declaration, Event, Finer, From, Issuer, Location, Millis, Policy, Request, Seconds, Settings,
-    Speaks, Text, Told, What, World,
+    self, Declaration, Event, Finer, From, Issuer, Location, Millis, Policy, Request, Seconds,
+    Settings, Speaks, Text, Told, What, World,
 };
 
 /// An instant.
@@ -158,7 +158,10 @@ fn fact(what: What) -> event::Fact {
         What::Compliance(device, compliance) => {
             event::Fact::Compliance { device: key(device), compliance }
         }
-        What::Told(told) => event::Fact::Version(Version { part: Part::WHOLE, body: body(told) }),
+        What::Told(told, world::Part { version, index, count }) => {
+            let part = Part { version: version.to_owned(), index, count };
+            event::Fact::Version(Version { part, body: body(told) })
+        }
         What::Member(group, user, added) => event::Fact::Member {
             group: key(group),
             user: key(user),
@@ -225,7 +228,8 @@ fn policy_of(id: Text, told: &Policy) -> policy::Policy {
         user_action,
         places,
         narrowed,
-        grant,
+        controls,
+        all_controls,
         frequency,
         evaluation,
     } = told;
@@ -261,9 +265,9 @@ fn policy_of(id: Text, told: &Policy) -> policy::Policy {
             .as_ref()
             .map(|[include, exclude]| Places { include: list(include), exclude: list(exclude) }),
         narrowing: if *narrowed { vec!["platforms".to_owned()] } else { Vec::new() },
-        grant: *grant,
-        controls: Vec::new(),
-        all_controls: false,
+        grant: told.grant(),
+        controls: owned(controls),
+        all_controls: *all_controls,
         frequency: *frequency,
         evaluation: *evaluation,
     }

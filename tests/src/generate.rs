@@ -12,14 +12,14 @@
 use std::time::Duration;
 
 use caed_core::event::{AccountState, Compliance, DeviceState, RevocationCause, RiskLevel};
-use caed_core::policy::{Evaluation, Frequency, Grant, Incapable, Mode, PolicyMode};
+use caed_core::policy::{Evaluation, Frequency, Incapable, Mode, PolicyMode};
 use caed_core::rules::LocationClass;
 
 use crate::plan::FIVE_MINUTES;
 use crate::random::Random;
 use crate::world::{
-    Declaration, Event, Finer, From, Issuer, Location, Millis, Policy, Record, Request, Seconds,
-    Settings, Speaks, Text, Told, What, World,
+    Declaration, Event, Finer, From, Issuer, Location, Millis, Part, Policy, Record, Request,
+    Seconds, Settings, Speaks, Text, Told, What, World,
 };
 
 /// The two tenants of every world; each line is one name in its spellings.
@@ -196,14 +196,21 @@ fn draw_anchor(random: &mut Random, now: Millis, horizon: Millis, old: bool) -> 
     }
 }
 
-/// Draws up to 40 records, none appended after `latest`.
+/// Draws up to 40 records, and the other parts of what is told in parts, none appended after `latest`.
 pub fn records(world: &World, latest: Millis, random: &mut Random) -> Vec<Record> {
     let most = if world.told.is_empty() {
         random.pick(&[2, 4, 8, 20, 40])
     } else {
         random.pick(&[8, 20, 40, 40])
     };
-    (0..random.within(0, most)).map(|_| record(world, latest, random)).collect()
+    let mut records = Vec::new();
+    for _ in 0..random.within(0, most) {
+        let record = record(world, latest, random);
+        let rest = rest(world, &record, random);
+        records.push(record);
+        records.extend(rest);
+    }
+    records
 }
 
 /// Draws a record, not appended after `latest`.
@@ -233,7 +240,7 @@ pub fn record(world: &World, latest: Millis, random: &mut Random) -> Record {
         8 => random.within(0, 10) * HOUR,
         _ => random.within(0, 2 * world.horizon * 1000),
     };
-    let event = Event {
+    let mut event = Event {
         tenant: tenant(random),
         source: any_of(&SOURCES, random),
         id: random.pick(&["", "1", "2", "3"]),
@@ -241,6 +248,10 @@ pub fn record(world: &World, latest: Millis, random: &mut Random) -> Record {
         received,
         what: what(world, random),
     };
+    if matches!(event.what, What::Told(_, part) if part.count > 1) {
+        // All parts of a version have one time, and so none later than the receipt.
+        event.occurred = occurred.min(received);
+    }
     Record { event, appended: (received + wait).min(latest) }
 }
 
@@ -249,7 +260,8 @@ fn what(world: &World, random: &mut Random) -> What {
         return if random.chance(20) {
             What::Member(any_of(&GROUPS, random), user(random), random.chance(50))
         } else {
-            What::Told(random.pick(&world.told))
+            let (told, part) = random.pick(&world.told);
+            What::Told(told, part)
         };
     }
     match random.below(32) {
@@ -455,7 +467,7 @@ fn circumstances(world: &World, issued_at: Option<Seconds>, random: &mut Random)
 
 /// What may be told of a directory: several versions of a few things. They live as long as the process,
 /// so that events stay plain values.
-fn told(random: &mut Random) -> Vec<&'static Told> {
+fn told(random: &mut Random) -> Vec<(&'static Told, Part)> {
     let mut told = Vec::new();
     // Mostly there is a word about what MFA trusts, else little is enforceable.
     if random.chance(80) {
@@ -481,7 +493,113 @@ fn told(random: &mut Random) -> Vec<&'static Told> {
             }
         });
     }
-    told.into_iter().map(|told| &*Box::leak(Box::new(told))).collect()
+    let mut pool = Vec::new();
+    for (number, told) in told.into_iter().enumerate() {
+        let parts = if random.chance(20) { split(&told, random) } else { Vec::new() };
+        if parts.is_empty() {
+            pool.push((&*Box::leak(Box::new(told)), Part::WHOLE));
+            continue;
+        }
+        let version = &*String::leak(number.to_string());
+        let count = u32::try_from(parts.len()).expect("few");
+        for (index, part) in (0..).zip(parts) {
+            pool.push((&*Box::leak(Box::new(part)), Part { version, index, count }));
+        }
+    }
+    pool
+}
+
+/// The same in two or three parts; none, where it is a deletion. What is no list the first part says; the
+/// others may say anything.
+fn split(told: &Told, random: &mut Random) -> Vec<Told> {
+    fn lists<const N: usize>(
+        all: &[Vec<Text>; N],
+        count: usize,
+        random: &mut Random,
+    ) -> Vec<[Vec<Text>; N]> {
+        let mut parts = vec![[const { Vec::new() }; N]; count];
+        for (at, list) in all.iter().enumerate() {
+            for text in list {
+                parts[random.below(count)][at].push(*text);
+            }
+        }
+        parts
+    }
+    let count = random.pick(&[2, 2, 3]);
+    let list = |all: &Vec<Text>, random: &mut Random| {
+        let parts = lists(&[all.clone()], count, random);
+        parts.into_iter().map(|[part]| part).collect::<Vec<_>>()
+    };
+    match told {
+        Told::Policy(id, Some(whole)) => {
+            let mut include = lists(&whole.include, count, random);
+            let mut exclude = lists(&whole.exclude, count, random);
+            let mut workloads = lists(&whole.workloads, count, random);
+            let mut applications = lists(&whole.applications, count, random);
+            let mut places = whole.places.as_ref().map(|places| lists(places, count, random));
+            let [action, narrowing] = [random.below(count), random.below(count)];
+            let parts = (0..count).map(|at| {
+                let others = if at == 0 { whole.clone() } else { policy(random) };
+                Policy {
+                    include: std::mem::take(&mut include[at]),
+                    exclude: std::mem::take(&mut exclude[at]),
+                    workloads: std::mem::take(&mut workloads[at]),
+                    applications: std::mem::take(&mut applications[at]),
+                    places: places.as_mut().map(|places| std::mem::take(&mut places[at])),
+                    user_action: whole.user_action && at == action,
+                    narrowed: whole.narrowed && at == narrowing,
+                    ..others
+                }
+            });
+            parts.map(|part| Told::Policy(id, Some(part))).collect()
+        }
+        Told::Location(id, Some(Location { trusted, ranges: Some(ranges) })) => {
+            let parts = list(ranges, random).into_iter().enumerate();
+            let part = |(at, ranges)| Location {
+                trusted: if at == 0 { *trusted } else { random.chance(50) },
+                ranges: Some(ranges),
+            };
+            parts.map(part).map(|part| Told::Location(id, Some(part))).collect()
+        }
+        Told::MfaTrusted(Some(ranges)) => {
+            list(ranges, random).into_iter().map(|part| Told::MfaTrusted(Some(part))).collect()
+        }
+        Told::Settings(Some(whole)) => {
+            let mut only = whole.only.as_ref().map(|only| lists(only, count, random));
+            let mut except = lists(&whole.except, count, random);
+            let parts = (0..count).map(|at| {
+                let others = if at == 0 { whole.clone() } else { settings(random) };
+                Settings {
+                    only: only.as_mut().map(|only| std::mem::take(&mut only[at])),
+                    except: std::mem::take(&mut except[at]),
+                    ..others
+                }
+            });
+            parts.map(|part| Told::Settings(Some(part))).collect()
+        }
+        Told::Group(id, members) => {
+            list(members, random).into_iter().map(|part| Told::Group(id, part)).collect()
+        }
+        Told::Policy(_, None)
+        | Told::Location(..)
+        | Told::MfaTrusted(None)
+        | Told::Settings(None) => Vec::new(),
+    }
+}
+
+/// The other parts of the version that a record holds a part of, mostly all of them, as its writer writes
+/// them.
+pub fn rest(world: &World, record: &Record, random: &mut Random) -> Vec<Record> {
+    let What::Told(_, part) = record.event.what else { return Vec::new() };
+    let mut rest = Vec::new();
+    for &(other, Part { version, index, count }) in &world.told {
+        let is_of_it = part.count > 1 && (version, count) == (part.version, part.count);
+        if is_of_it && index != part.index && random.chance(85) {
+            let what = What::Told(other, Part { version, index, count });
+            rest.push(Record { event: Event { what, ..record.event }, ..*record });
+        }
+    }
+    rest
 }
 
 fn ranges(random: &mut Random) -> Vec<Text> {
@@ -564,14 +682,14 @@ fn policy(random: &mut Random) -> Policy {
         user_action: random.chance(3),
         places,
         narrowed: random.chance(4),
-        grant: random.pick(&[
-            Grant::Block,
-            Grant::Block,
-            Grant::Other,
-            Grant::Other,
-            Grant::CompliantDevice,
-            Grant::None,
-        ]),
+        controls: match random.below(12) {
+            0..4 => vec!["block"],
+            4..6 => vec!["mfa"],
+            6 | 7 => vec!["mfa", "compliantDevice"],
+            8 | 9 => vec!["compliantDevice"],
+            _ => Vec::new(),
+        },
+        all_controls: random.chance(30),
         frequency: match random.below(10) {
             0..7 => None,
             7 if random.chance(20) => Some(Frequency::EveryTime),

@@ -19,6 +19,7 @@
 pub mod border;
 pub mod generate;
 pub mod oracle;
+pub mod plain;
 pub mod plan;
 pub mod random;
 pub mod scenario;

@@ -9,6 +9,7 @@
 //! Left out: everything that happens before an event is plain data (E14's seconds and missing times,
 //! E16), the bytes of a challenge (D10), evidence (since when, which policy).
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -17,14 +18,14 @@ use caed_core::decision::{
 };
 use caed_core::event::{AccountState, Compliance, DeviceState, Fact};
 use caed_core::limits::RETRY_AFTER_NOT_READY_S;
-use caed_core::policy::{Evaluation, Frequency, Grant, Incapable, Mode, PolicyMode};
+use caed_core::policy::{Body, Evaluation, Frequency, Grant, Incapable, Mode, PolicyMode};
 use caed_core::rules::LocationClass;
 use caed_core::time::UnixSeconds;
 
 use crate::border;
 use crate::world::{
-    Declaration, Event, Finer, From, Issuer, Location, Millis, Policy, Request, Seconds, Settings,
-    Speaks, Text, Told, What, World,
+    Declaration, Event, Finer, From, Issuer, Location, Millis, Part, Policy, Request, Seconds,
+    Settings, Speaks, Text, Told, What, World,
 };
 
 const MINUTE: Seconds = 60;
@@ -114,8 +115,8 @@ struct Case<'a> {
     request: &'a Request,
     /// The tenant's events: "no event and no look-up crosses tenants".
     events: Vec<&'a Event>,
-    /// E10, E15: every version, oldest first, of one time by hash.
-    versions: Vec<(Millis, [u8; 16], &'a Told)>,
+    /// E10, E15: every complete version, oldest first, of one time by hash.
+    versions: &'a [Version],
     bound: &'a Issuer,
     issuer: Text,
     subject: Text,
@@ -128,6 +129,15 @@ struct Case<'a> {
     seen: Option<IpAddr>,
     /// The readable `ipaddr`.
     sign_in: Option<IpAddr>,
+}
+
+/// A version of which every part has come.
+struct Version {
+    at: Millis,
+    hash: [u8; 16],
+    parts: Vec<&'static Told>,
+    /// The parts as one.
+    told: Cow<'static, Told>,
 }
 
 /// A version of something, in force.
@@ -185,20 +195,12 @@ pub fn expected(world: &World, events: &[Event], request: &Request) -> Expected 
     let capable = request.cp1
         && !request.client.is_some_and(|client| has(&request.incapable_clients, client));
     let events: Vec<&Event> = events.iter().filter(|event| same(event.tenant, tenant)).collect();
-    let mut versions: Vec<(Millis, [u8; 16], &Told)> = events
-        .iter()
-        .filter_map(|event| match event.what {
-            // Reading: a version is a register, so its time is a register's (E14).
-            What::Told(told) => Some((register_time(event), hash_of(event), told)),
-            _ => None,
-        })
-        .collect();
-    versions.sort_by_key(|(at, hash, _)| (*at, *hash));
+    let versions = complete(&events);
     let case = Case {
         world,
         request,
         events,
-        versions,
+        versions: &versions,
         bound,
         issuer,
         subject,
@@ -416,10 +418,10 @@ impl<'a> Case<'a> {
     // What is told.
 
     /// E10, E15: every version, oldest first; of several with one time only the one that counts.
-    fn versions(&self, about: impl Fn(&Told) -> bool) -> Vec<(Millis, [u8; 16], &'a Told)> {
-        let mut counting: Vec<(Millis, [u8; 16], &'a Told)> = Vec::new();
-        for &version in self.versions.iter().filter(|(.., told)| about(told)) {
-            if counting.last().is_some_and(|(at, ..)| *at == version.0) {
+    fn versions(&self, about: impl Fn(&Told) -> bool) -> Vec<&'a Version> {
+        let mut counting: Vec<&'a Version> = Vec::new();
+        for version in self.versions.iter().filter(|version| about(&version.told)) {
+            if counting.last().is_some_and(|last| last.at == version.at) {
                 counting.pop();
             }
             counting.push(version);
@@ -430,14 +432,10 @@ impl<'a> Case<'a> {
     /// The newest version, and since when it stands so (P8: content told again keeps its time).
     fn standing(&self, about: impl Fn(&Told) -> bool) -> Option<Standing<'a>> {
         let versions = self.versions(about);
-        let (_, hash, told) = *versions.last()?;
-        let since = versions
-            .iter()
-            .rev()
-            .take_while(|(_, other, content)| *other == hash || equal_places(content, told))
-            .map(|(at, ..)| *at)
-            .last()?;
-        Some(Standing { told, since })
+        let last = *versions.last()?;
+        let same = versions.iter().rev().take_while(|version| version.says_what(last));
+        let since = same.map(|version| version.at).last()?;
+        Some(Standing { told: &last.told, since })
     }
 
     fn settings(&self) -> Settings {
@@ -457,7 +455,7 @@ impl<'a> Case<'a> {
     fn policy_ids(&self) -> Vec<Text> {
         let mut ids: Vec<Text> = Vec::new();
         for event in &self.events {
-            if let What::Told(Told::Policy(id, _)) = event.what
+            if let What::Told(Told::Policy(id, _), _) = event.what
                 && !has(&ids, id)
             {
                 ids.push(id);
@@ -471,7 +469,7 @@ impl<'a> Case<'a> {
     fn location_ids(&self) -> Vec<Text> {
         let mut ids: Vec<Text> = Vec::new();
         for event in &self.events {
-            if let What::Told(Told::Location(id, _)) = event.what
+            if let What::Told(Told::Location(id, _), _) = event.what
                 && !has(&ids, id)
             {
                 ids.push(id);
@@ -505,8 +503,8 @@ impl<'a> Case<'a> {
         let baseline = self
             .versions(|told| matches!(told, Told::Group(other, _) if same(other, group)))
             .last()
-            .copied();
-        let Some((read, _, Told::Group(_, members))) = baseline else {
+            .map(|version| (version.at, &*version.told));
+        let Some((read, Told::Group(_, members))) = baseline else {
             return match claim {
                 Some(claimed) => Sure::of(has(claimed, group)),
                 None => Unknown,
@@ -678,17 +676,15 @@ impl<'a> Case<'a> {
             self.versions(|told| matches!(told, Told::Location(other, _) if same(other, id)));
         let is_trusted =
             |told: &Told| matches!(told, Told::Location(_, Some(location)) if location.trusted);
-        let (mut before, mut since) = (None, None);
-        for version @ (at, hash, told) in versions {
-            let now = is_trusted(told).then_some(version);
+        let (mut before, mut since) = (None::<&Version>, None);
+        for version in versions {
+            let now = is_trusted(&version.told).then_some(version);
             let stands = match (before, now) {
-                (Some((_, known, content)), Some(_)) => {
-                    known == hash || equal_places(content, told)
-                }
+                (Some(before), Some(now)) => now.says_what(before),
                 (before, now) => before.is_none() && now.is_none(),
             };
             if !stands {
-                since = Some(at);
+                since = Some(version.at);
             }
             before = now;
         }
@@ -716,7 +712,7 @@ impl<'a> Case<'a> {
             }
             let (subject, resource) = (self.subject_of(policy), self.resource_of(policy));
             let about = subject.and(resource);
-            let demands = matches!(policy.grant, Grant::Other | Grant::CompliantDevice);
+            let demands = matches!(policy.grant(), Grant::Other | Grant::CompliantDevice);
             // P6, P7.
             let enforceable = about != Unknown
                 && self.places_are_known(policy)
@@ -995,7 +991,7 @@ impl<'a> Case<'a> {
         };
         let mut times = self.restricting(state, emits);
         let required = self.request.device_compliance
-            || applying.iter().any(|judged| judged.policy.grant == Grant::CompliantDevice);
+            || applying.iter().any(|judged| judged.policy.grant() == Grant::CompliantDevice);
         if times.is_empty() && required {
             times = self.restricting(compliance, emits);
         }
@@ -1071,7 +1067,7 @@ impl<'a> Case<'a> {
     ) -> (Vec<Finding>, bool) {
         let mut all: Vec<Finding> = Vec::new();
         let mut varies = false;
-        for judged in applying.iter().filter(|judged| judged.policy.grant == Grant::Block) {
+        for judged in applying.iter().filter(|judged| judged.policy.grant() == Grant::Block) {
             let row = self.row(judged, strict, certain);
             let answer = match row {
                 BlockRow::Judged => {
@@ -1103,7 +1099,7 @@ impl<'a> Case<'a> {
         certain: bool,
     ) -> (Option<Finding>, bool) {
         let changed = |judged: &&&Judged<'_>| {
-            matches!(judged.policy.grant, Grant::Other | Grant::CompliantDevice)
+            matches!(judged.policy.grant(), Grant::Other | Grant::CompliantDevice)
                 && judged.policy.places.is_some()
                 && !self.matches_at(judged.policy, self.sign_in)
         };
@@ -1141,7 +1137,7 @@ impl<'a> Case<'a> {
     fn outdated(&self, applying: &[&Judged<'_>]) -> Option<Finding> {
         let newest = applying
             .iter()
-            .filter(|judged| matches!(judged.policy.grant, Grant::Other | Grant::CompliantDevice))
+            .filter(|judged| matches!(judged.policy.grant(), Grant::Other | Grant::CompliantDevice))
             .filter_map(|judged| {
                 let mut times = self.places_since(judged.policy);
                 times.push(judged.since);
@@ -1224,6 +1220,109 @@ fn hash_of(event: &Event) -> [u8; 16] {
     match border::event(event).fact {
         Fact::Version(version) => version.body.content_hash(),
         fact => panic!("no version: {fact:?}"),
+    }
+}
+
+/// E10: "the newest complete version"; every one that is complete, in order.
+fn complete(events: &[&Event]) -> Vec<Version> {
+    let mut versions = Vec::new();
+    for first in events {
+        // Reading: a version is a register, so its time is a register's (E14).
+        let at = register_time(first);
+        let What::Told(told, Part { version, index: 0, count }) = first.what else { continue };
+        let part_of = |wanted: u32| {
+            events.iter().find_map(|event| match event.what {
+                What::Told(other, part)
+                    if part == (Part { version, index: wanted, count })
+                        && register_time(event) == at
+                        && is_of_one(told, other) =>
+                {
+                    Some((other, hash_of(event)))
+                }
+                _ => None,
+            })
+        };
+        let rest: Option<Vec<_>> = (1..count).map(part_of).collect();
+        let Some(rest) = rest else { continue };
+        let parts: Vec<&'static Told> =
+            [told].into_iter().chain(rest.iter().map(|(part, _)| *part)).collect();
+        let hashes: Vec<[u8; 16]> =
+            [hash_of(first)].into_iter().chain(rest.iter().map(|(_, hash)| *hash)).collect();
+        versions.push(match (&parts[..], &hashes[..]) {
+            ([told], [hash]) => {
+                Version { at, hash: *hash, parts: vec![*told], told: Cow::Borrowed(*told) }
+            }
+            _ => Version {
+                at,
+                hash: Body::joined_hash(&hashes),
+                told: Cow::Owned(joined(&parts)),
+                parts,
+            },
+        });
+    }
+    versions.sort_by_key(|version| (version.at, version.hash));
+    versions
+}
+
+/// Whether both are about one thing.
+fn is_of_one(one: &Told, other: &Told) -> bool {
+    match (one, other) {
+        (Told::Policy(one, _), Told::Policy(other, _))
+        | (Told::Location(one, _), Told::Location(other, _))
+        | (Told::Group(one, _), Told::Group(other, _)) => same(one, other),
+        (Told::MfaTrusted(_), Told::MfaTrusted(_)) | (Told::Settings(_), Told::Settings(_)) => true,
+        _ => false,
+    }
+}
+
+/// E10: "lists of all parts are joined; everything else is the first part's".
+fn joined(parts: &[&Told]) -> Told {
+    fn join<const N: usize>(lists: &mut [Vec<Text>; N], more: &[Vec<Text>; N]) {
+        for (list, more) in lists.iter_mut().zip(more) {
+            list.extend(more);
+        }
+    }
+    let mut all = parts[0].clone();
+    for part in &parts[1..] {
+        match (&mut all, part) {
+            (Told::Policy(_, Some(policy)), Told::Policy(_, Some(more))) => {
+                join(&mut policy.include, &more.include);
+                join(&mut policy.exclude, &more.exclude);
+                join(&mut policy.workloads, &more.workloads);
+                join(&mut policy.applications, &more.applications);
+                if let (Some(places), Some(more)) = (&mut policy.places, &more.places) {
+                    join(places, more);
+                }
+                // Lists, of which it is known only whether they hold anything.
+                policy.user_action |= more.user_action;
+                policy.narrowed |= more.narrowed;
+            }
+            (Told::Location(_, Some(location)), Told::Location(_, Some(more))) => {
+                if let (Some(ranges), Some(more)) = (&mut location.ranges, &more.ranges) {
+                    ranges.extend(more);
+                }
+            }
+            (Told::MfaTrusted(Some(ranges)), Told::MfaTrusted(Some(more))) => ranges.extend(more),
+            (Told::Settings(Some(settings)), Told::Settings(Some(more))) => {
+                join(&mut settings.except, &more.except);
+                if let (Some(only), Some(more)) = (&mut settings.only, &more.only) {
+                    join(only, more);
+                }
+            }
+            (Told::Group(_, members), Told::Group(_, more)) => members.extend(more),
+            _ => panic!("no such version is drawn: {parts:?}"),
+        }
+    }
+    all
+}
+
+impl Version {
+    /// P8: "content that is told again, in the same parts".
+    fn says_what(&self, other: &Self) -> bool {
+        let equal = |(one, other): (&&Told, &&Told)| equal_places(one, other);
+        self.hash == other.hash
+            || (self.parts.len() == other.parts.len()
+                && self.parts.iter().zip(&other.parts).all(equal))
     }
 }
 

@@ -1,10 +1,13 @@
 //! From plain data to what goes over the wire.
 
 use caed_core::event::{AccountState, Compliance, DeviceState, RevocationCause, RiskLevel};
+use caed_core::policy::{Evaluation, Frequency, Incapable, Mode, PolicyMode};
 use caed_proto::v1;
 use caed_proto::v1::event::Fact;
 
-use crate::world::{Event, Finer, Millis, Request, Text, What};
+use crate::world::{
+    Event, Finer, Location, Millis, Part, Policy, Request, Settings, Text, Told, What,
+};
 
 /// An event, as caed stores it: with the time of its receipt.
 pub fn event(event: &Event) -> v1::Event {
@@ -89,7 +92,15 @@ fn fact(what: What) -> Fact {
                 }
             }
         }
-        What::Told(_) | What::Member(..) => unreachable!("nothing is told of directories here"),
+        What::Told(told, part) => self::told(told, part),
+        What::Member(group, user, came) => {
+            let (group, user) = (owned(group), owned(user));
+            if came {
+                Fact::MemberAdded(v1::MemberAdded { group, user })
+            } else {
+                Fact::MemberRemoved(v1::MemberRemoved { group, user })
+            }
+        }
         What::Source(name, declaration) => Fact::SourceDeclared(v1::SourceDeclared {
             name: owned(name),
             declared: declaration.declared,
@@ -100,6 +111,130 @@ fn fact(what: What) -> Fact {
                 .map_or(0, |retired| i64::try_from(retired).expect("a time")),
         }),
     }
+}
+
+fn told(told: &Told, part: Part) -> Fact {
+    let Part { version, index, count } = part;
+    let part = (count > 1).then(|| v1::Part { version: version.to_owned(), index, count });
+    match told {
+        Told::Policy(id, None) => {
+            Fact::PolicyDeleted(v1::PolicyDeleted { policy: (*id).to_owned() })
+        }
+        Told::Policy(id, Some(policy)) => {
+            Fact::PolicyChanged(v1::PolicyChanged { part, ..policy_of(id, policy) })
+        }
+        Told::Location(id, None) => {
+            Fact::LocationDeleted(v1::LocationDeleted { location: (*id).to_owned() })
+        }
+        Told::Location(id, Some(Location { trusted, ranges })) => {
+            Fact::LocationChanged(v1::LocationChanged {
+                location: (*id).to_owned(),
+                trusted: *trusted,
+                ranges: ranges.as_ref().map(|ranges| v1::IpRanges { cidrs: texts(ranges) }),
+                countries: None,
+                part,
+            })
+        }
+        Told::MfaTrusted(None) => Fact::MfaTrustedRangesDeleted(v1::MfaTrustedRangesDeleted {}),
+        Told::MfaTrusted(Some(ranges)) => {
+            let cidrs = texts(ranges);
+            Fact::MfaTrustedRangesChanged(v1::MfaTrustedRangesChanged { cidrs, part })
+        }
+        Told::Settings(None) => Fact::TenantSettingsDeleted(v1::TenantSettingsDeleted {}),
+        Told::Settings(Some(Settings { mode, only, except, strict, incapable })) => {
+            let selected = |[users, groups]: &[Vec<Text>; 2]| v1::UsersAndGroups {
+                users: texts(users),
+                groups: texts(groups),
+            };
+            let cae = match mode {
+                Mode::On => v1::CaeMode::On,
+                Mode::ReportOnly => v1::CaeMode::ReportOnly,
+                Mode::Off => v1::CaeMode::Off,
+            };
+            let incapable_clients = match incapable {
+                Incapable::Enforce => v1::IncapableClients::Enforce,
+                Incapable::Lifetime => v1::IncapableClients::Lifetime,
+            };
+            Fact::TenantSettings(v1::TenantSettings {
+                cae: cae.into(),
+                only: only.as_ref().map(selected),
+                except: Some(selected(except)),
+                strict_location: *strict,
+                incapable_clients: incapable_clients.into(),
+                part,
+            })
+        }
+        Told::Group(id, members) => {
+            let (group, members) = ((*id).to_owned(), texts(members));
+            Fact::GroupRead(v1::GroupRead { group, members, part })
+        }
+    }
+}
+
+fn policy_of(id: Text, policy: &Policy) -> v1::PolicyChanged {
+    let [include_users, include_groups, include_roles] = policy.include.each_ref().map(words);
+    let [exclude_users, exclude_groups, exclude_roles] = policy.exclude.each_ref().map(words);
+    let pair = |lists: &[Vec<Text>; 2]| lists.each_ref().map(words);
+    let [included, excluded] = pair(&policy.workloads);
+    let [resources, not_resources] = pair(&policy.applications);
+    let action = policy.user_action.then(|| "urn:user:registersecurityinfo".to_owned());
+    v1::PolicyChanged {
+        policy: id.to_owned(),
+        state: match policy.mode {
+            PolicyMode::Enabled => v1::PolicyState::Enabled,
+            PolicyMode::ReportOnly => v1::PolicyState::ReportOnly,
+            PolicyMode::Disabled => v1::PolicyState::Disabled,
+        }
+        .into(),
+        users: Some(v1::PolicyUsers {
+            include_users,
+            exclude_users,
+            include_groups,
+            exclude_groups,
+            include_roles,
+            exclude_roles,
+        }),
+        workloads: Some(v1::PolicyWorkloads { include: included, exclude: excluded }),
+        applications: Some(v1::PolicyApplications {
+            include: resources,
+            exclude: not_resources,
+            user_actions: action.into_iter().collect(),
+        }),
+        locations: policy
+            .places
+            .as_ref()
+            .map(pair)
+            .map(|[include, exclude]| v1::PolicyLocations { include, exclude }),
+        other_conditions: policy.narrowed.then(|| "platforms".to_owned()).into_iter().collect(),
+        grant_controls: texts(&policy.controls),
+        require_all_controls: policy.all_controls,
+        sign_in_frequency_s: match policy.frequency {
+            Some(Frequency::Within(within)) => within.as_secs(),
+            Some(Frequency::EveryTime) | None => 0,
+        },
+        sign_in_every_time: policy.frequency == Some(Frequency::EveryTime),
+        cae: match policy.evaluation {
+            Evaluation::Unset => v1::CaeControl::Unspecified,
+            Evaluation::Strict => v1::CaeControl::Strict,
+            Evaluation::Disabled => v1::CaeControl::Disabled,
+        }
+        .into(),
+        part: None,
+    }
+}
+
+fn texts(texts: &[Text]) -> Vec<String> {
+    texts.iter().map(|text| (*text).to_owned()).collect()
+}
+
+/// With the words that the wire has for everybody of a kind.
+fn words(texts: &Vec<Text>) -> Vec<String> {
+    let word = |text: &Text| match *text {
+        "Guests" => "GuestsOrExternalUsers",
+        "Workloads" => "ServicePrincipalsInMyTenant",
+        text => text,
+    };
+    texts.iter().map(|text| word(text).to_owned()).collect()
 }
 
 fn user_revoked(user: String, cause: RevocationCause) -> Fact {

@@ -33,7 +33,7 @@ pub struct World {
     /// Instants around which things happen.
     pub anchors: Vec<Millis>,
     /// What may be told of directories.
-    pub told: Vec<&'static Told>,
+    pub told: Vec<(&'static Told, Part)>,
 }
 
 /// An issuer.
@@ -109,10 +109,26 @@ pub enum What {
     Compliance(Text, Compliance),
     /// A source was declared.
     Source(Text, Declaration),
-    /// Something of the directory has a new version.
-    Told(&'static Told),
+    /// Something of the directory has a new version, or a part of one.
+    Told(&'static Told, Part),
     /// A user came into a group (left it).
     Member(Text, Text, bool),
+}
+
+/// Which part of a version a record holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The name of the version.
+    pub version: Text,
+    /// From 0.
+    pub index: u32,
+    /// Of how many.
+    pub count: u32,
+}
+
+impl Part {
+    /// A version that is one record.
+    pub const WHOLE: Self = Self { version: "", index: 0, count: 1 };
 }
 
 /// A version of something that a directory holds. `None`: it was deleted.
@@ -151,11 +167,28 @@ pub struct Policy {
     /// Whether something else narrows it.
     pub narrowed: bool,
     /// What it demands.
-    pub grant: Grant,
+    pub controls: Vec<Text>,
+    /// Whether all of that, and not any.
+    pub all_controls: bool,
     /// How old a sign-in may be.
     pub frequency: Option<Frequency>,
     /// What it says of continuous access evaluation.
     pub evaluation: Evaluation,
+}
+
+impl Policy {
+    /// What its controls come to (D4, P7).
+    pub fn grant(&self) -> Grant {
+        match self.controls[..] {
+            [] => Grant::None,
+            _ if self.controls.contains(&"block") => Grant::Block,
+            ["compliantDevice"] => Grant::CompliantDevice,
+            _ if self.controls.contains(&"compliantDevice") && self.all_controls => {
+                Grant::CompliantDevice
+            }
+            _ => Grant::Other,
+        }
+    }
 }
 
 /// A named location.

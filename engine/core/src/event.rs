@@ -267,6 +267,19 @@ impl Body {
         }
         hash
     }
+
+    /// The hash of a version in several parts from those of its parts.
+    pub fn joined_hash(parts: &[[u8; 16]]) -> [u8; 16] {
+        let mut content = Sha256::new();
+        for part in parts {
+            content.update(part);
+        }
+        let mut hash = [0; 16];
+        for (to, from) in hash.iter_mut().zip(content.finalize()) {
+            *to = from;
+        }
+        hash
+    }
 }
 
 impl AccountState {

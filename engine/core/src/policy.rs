@@ -289,10 +289,12 @@ impl Policy {
         for part in rest {
             joined.users.include.append(&part.users.include);
             joined.users.exclude.append(&part.users.exclude);
-            joined.workloads.include.extend_from_slice(&part.workloads.include);
-            joined.workloads.exclude.extend_from_slice(&part.workloads.exclude);
-            joined.applications.include.extend_from_slice(&part.applications.include);
-            joined.applications.exclude.extend_from_slice(&part.applications.exclude);
+            joined.workloads.append(&part.workloads);
+            joined.applications.append(&part.applications);
+            if let (Some(places), Some(more)) = (&mut joined.locations, &part.locations) {
+                places.include.append(&more.include);
+                places.exclude.append(&more.exclude);
+            }
             joined.narrowing.extend_from_slice(&part.narrowing);
         }
         Some(joined)
@@ -301,9 +303,37 @@ impl Policy {
 
 impl Persons {
     fn append(&mut self, more: &Self) {
+        self.all |= more.all;
+        self.guests |= more.guests;
         self.users.extend_from_slice(&more.users);
         self.groups.extend_from_slice(&more.groups);
         self.roles.extend_from_slice(&more.roles);
+    }
+}
+
+impl Workloads {
+    fn append(&mut self, more: &Self) {
+        self.all |= more.all;
+        self.include.extend_from_slice(&more.include);
+        self.exclude.extend_from_slice(&more.exclude);
+    }
+}
+
+impl Applications {
+    fn append(&mut self, more: &Self) {
+        self.all |= more.all;
+        self.include.extend_from_slice(&more.include);
+        self.exclude_all |= more.exclude_all;
+        self.exclude.extend_from_slice(&more.exclude);
+        self.user_action |= more.user_action;
+    }
+}
+
+impl PlaceList {
+    fn append(&mut self, more: &Self) {
+        self.all |= more.all;
+        self.all_trusted |= more.all_trusted;
+        self.ids.extend_from_slice(&more.ids);
     }
 }
 

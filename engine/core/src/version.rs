@@ -15,10 +15,8 @@
 
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
-
 use crate::limits;
-use crate::policy::Part;
+use crate::policy::{Body, Part};
 use crate::state::Joined;
 use crate::time::UnixMillis;
 
@@ -148,7 +146,7 @@ impl<T: Clone> Versions<T> {
             self.pending.swap_remove(place).parts.into_iter().flatten().collect();
         let hashes: Vec<ContentHash> = arrived.iter().map(|part| part.hash).collect();
         let trusted = arrived.first().is_some_and(|part| part.trusted);
-        let stamp = Stamp { at, hash: combined(&hashes), trusted };
+        let stamp = Stamp { at, hash: Body::joined_hash(&hashes), trusted };
         self.complete(stamp, arrived.into_iter().map(|part| part.value).collect(), horizon)
     }
 
@@ -197,19 +195,6 @@ impl<T: Clone> Versions<T> {
 /// Before when nothing that happened matters to a token that lives when something newer happens.
 pub(crate) fn oldest(newest: UnixMillis, horizon: Duration) -> UnixMillis {
     newest.saturating_sub(horizon).saturating_sub(limits::FORGET_MARGIN)
-}
-
-/// The hash of a version from those of its parts.
-fn combined(parts: &[ContentHash]) -> ContentHash {
-    let mut hash = Sha256::new();
-    for part in parts {
-        hash.update(part);
-    }
-    let mut combined = ContentHash::default();
-    for (to, from) in combined.iter_mut().zip(hash.finalize()) {
-        *to = from;
-    }
-    combined
 }
 
 #[cfg(test)]
@@ -287,7 +272,7 @@ mod tests {
                         && other.part.index == 1
                 };
                 if let Some(other) = all.iter().find(is_other) {
-                    let hash = combined(&[[one.content; 16], [other.content; 16]]);
+                    let hash = Body::joined_hash(&[[one.content; 16], [other.content; 16]]);
                     complete.push((one.at, hash, vec![one.content, other.content]));
                 }
             }
