@@ -214,8 +214,8 @@ pub fn expected(world: &World, events: &[Event], request: &Request) -> Expected 
         sign_in: request.address.and_then(address),
     };
     let (findings, notes) = case.evaluate(false);
-    let (reported, _) = case.evaluate(true);
     let report = case.has_report().then(|| {
+        let (reported, _) = case.evaluate(true);
         let reported = conclude(Some(&case), &reported, Notes::default(), None);
         let reasons = reported.findings.iter().map(|finding| finding.reason).collect();
         (reported.verdict, reported.primary, reasons, reported.http_status)
@@ -398,14 +398,14 @@ impl<'a> Case<'a> {
 
     /// P1: whether the answer carries a report.
     fn has_report(&self) -> bool {
-        let is_report_only = |judged: &Judged<'_>| judged.policy.mode == PolicyMode::ReportOnly;
+        let is_report_only = |id: &Text| {
+            self.policy(id).is_some_and(|(policy, _)| policy.mode == PolicyMode::ReportOnly)
+        };
         let settings = self.settings();
-        let enforced = self.policies(false);
-        let enforced: Vec<&Judged<'_>> = enforced.iter().collect();
-        self.policies(true).iter().any(is_report_only)
+        self.policy_ids().iter().any(is_report_only)
             || (settings.mode == Mode::ReportOnly
-                && self.scope(&settings, &enforced) != No
-                && !self.is_given_up(&settings))
+                && !self.is_given_up(&settings)
+                && self.scope(&settings, &self.policies(false).iter().collect::<Vec<_>>()) != No)
     }
 
     /// P1: a client that is not capable, where tenant and profile both say `lifetime`.
@@ -464,6 +464,15 @@ impl<'a> Case<'a> {
         // D5: "in the order of their ids". Reading: as text, a GUID in small digits.
         ids.sort_by_key(|id| if is_guid(id) { id.to_ascii_lowercase() } else { (*id).to_owned() });
         ids
+    }
+
+    fn policy(&self, id: Text) -> Option<(&'a Policy, Millis)> {
+        let standing =
+            self.standing(|told| matches!(told, Told::Policy(other, _) if same(other, id)))?;
+        match standing.told {
+            Told::Policy(_, Some(policy)) => Some((policy, standing.since)),
+            _ => None,
+        }
     }
 
     fn location_ids(&self) -> Vec<Text> {
@@ -697,11 +706,7 @@ impl<'a> Case<'a> {
     fn policies(&self, reporting: bool) -> Vec<Judged<'a>> {
         let mut policies = Vec::new();
         for id in self.policy_ids() {
-            let standing =
-                self.standing(|told| matches!(told, Told::Policy(other, _) if same(other, id)));
-            let Some(Standing { told: Told::Policy(_, Some(policy)), since }) = standing else {
-                continue;
-            };
+            let Some((policy, since)) = self.policy(id) else { continue };
             let counts = match policy.mode {
                 PolicyMode::Enabled => true,
                 PolicyMode::ReportOnly => reporting,
