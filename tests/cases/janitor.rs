@@ -35,8 +35,9 @@ const REQUESTS: usize = 25;
 const LEAST: Millis = 100_000_000_000;
 const INCARNATION: Incarnation = Incarnation([7; 16]);
 /// How many tombstones must be written over the run, how many of them for what offers more than
-/// cutoffs, and how many for keys of which a copy came in between.
-const OFTEN: [usize; 3] = [5000, 2000, 20];
+/// cutoffs, how many for words about directories, and for parts of versions, and how many for keys of
+/// which a copy came in between.
+const OFTEN: [usize; 5] = [5000, 2000, 1000, 100, 20];
 
 /// A record in a log.
 #[derive(Clone, Debug)]
@@ -218,6 +219,8 @@ fn sweep(log: &Log, snapshot: &Snapshot, clock: Millis, random: &mut Random) -> 
 struct Counts {
     tombstones: AtomicUsize,
     lasting: AtomicUsize,
+    told: AtomicUsize,
+    parts: AtomicUsize,
     copied: AtomicUsize,
 }
 
@@ -314,6 +317,13 @@ fn write(
         let event = copies.find_map(|entry| entry.event).expect("the key of an event");
         counts.tombstones.fetch_add(1, Ordering::Relaxed);
         counts.lasting.fetch_add(usize::from(lasts(&event)), Ordering::Relaxed);
+        let (is_told, is_part) = match event.what {
+            What::Told(_, part) => (true, part.count > 1),
+            What::Member(..) => (true, false),
+            _ => (false, false),
+        };
+        counts.told.fetch_add(usize::from(is_told), Ordering::Relaxed);
+        counts.parts.fetch_add(usize::from(is_part), Ordering::Relaxed);
         let appended = world.now;
         if random.chance(5) {
             counts.copied.fetch_add(1, Ordering::Relaxed);
@@ -326,8 +336,11 @@ fn write(
 
 /// Whether an event offers something that never expires.
 fn lasts(event: &Event) -> bool {
-    use What::{Account, Compliance, Device, Source};
-    matches!(event.what, Account(..) | Device(..) | Compliance(..) | Source(..))
+    use What::{Account, Compliance, Device, Member, Source, Told};
+    matches!(
+        event.what,
+        Account(..) | Device(..) | Compliance(..) | Source(..) | Told(..) | Member(..)
+    )
 }
 
 fn config() -> ProptestConfig {
@@ -346,9 +359,13 @@ fn what_janitors_take_out_changes_nothing() {
     let counts = Counts::default();
     let result = TestRunner::new(config()).run(&drawn(), |(seed, kept)| {
         let mut random = Random::new(seed);
-        let mut world = World { caught_up: true, told: Vec::new(), ..generate::world(&mut random) };
-        let mut records: Vec<Record> =
-            (0..random.within(0, 40)).map(|_| record(&world, &mut random)).collect();
+        let mut world = World { caught_up: true, ..generate::world(&mut random) };
+        let mut records: Vec<Record> = Vec::new();
+        for _ in 0..random.within(0, 40) {
+            let record = record(&world, &mut random);
+            records.extend(generate::rest(&world, &record, &mut random));
+            records.push(record);
+        }
         for at in 0..records.len() {
             if random.chance(20) {
                 let Record { event, appended } = records[at];
@@ -387,10 +404,13 @@ fn what_janitors_take_out_changes_nothing() {
     if let Err(failure) = result {
         std::panic::panic_any(failure.to_string());
     }
-    let Counts { tombstones, lasting, copied } = counts;
-    let counts = [tombstones, lasting, copied].map(AtomicUsize::into_inner);
-    let [tombstones, lasting, copied] = counts;
-    println!("{tombstones} tombstones, {lasting} of more than cutoffs, {copied} after a copy");
+    let Counts { tombstones, lasting, told, parts, copied } = counts;
+    let counts = [tombstones, lasting, told, parts, copied].map(AtomicUsize::into_inner);
+    let [tombstones, lasting, told, parts, copied] = counts;
+    println!(
+        "{tombstones} tombstones, {lasting} of more than cutoffs, {told} of directories, {parts} of \
+         parts, {copied} after a copy"
+    );
     assert!(counts.iter().zip(OFTEN).all(|(count, often)| *count >= often), "{counts:?}");
 }
 

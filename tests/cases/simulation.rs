@@ -83,6 +83,8 @@ struct Tally {
     copies: u64,
     holes: u64,
     told_late: u64,
+    /// Further parts of what is told in parts.
+    parts: u64,
 }
 
 /// One place of a partition.
@@ -199,10 +201,17 @@ impl Simulation {
                 }
                 _ => Content::Event(self.record(&world)),
             };
-            let at = self.now();
             self.tally.holes += u64::from(matches!(what, Content::Hole));
-            let stored = Stored { at, what, handed_over: false };
-            self.draw_log().1.stored.push(stored);
+            let rest = match &what {
+                Content::Event(record) => generate::rest(&world, record, &mut self.random),
+                Content::Poison | Content::Hole => Vec::new(),
+            };
+            self.tally.parts += rest.len() as u64;
+            let at = self.now();
+            for what in [what].into_iter().chain(rest.into_iter().map(Content::Event)) {
+                let stored = Stored { at, what, handed_over: false };
+                self.draw_log().1.stored.push(stored);
+            }
         }
         if self.random.chance(3) {
             let poison = Stored { at: self.now(), what: Content::Poison, handed_over: false };
@@ -461,7 +470,7 @@ impl Source for Simulation {
 
 fn play(seed: u64) -> Tally {
     let mut random = Random::new(seed);
-    let world = World { caught_up: false, told: Vec::new(), ..generate::world(&mut random) };
+    let world = World { caught_up: false, ..generate::world(&mut random) };
     let begun = u64::try_from(world.now).expect("after 1970");
     let clock = Arc::new(VirtualClock(AtomicU64::new(begun)));
     let mut builder = Builder::new(Arc::new(border::rules(&world)), random.bits());
@@ -539,6 +548,7 @@ fn the_applier_tells_the_truth_whatever_the_log_does() {
         tally.copies,
         tally.holes,
         tally.told_late,
+        tally.parts,
     ];
     assert!(counts.iter().all(|count| *count > OFTEN), "too few to tell: {tally:?}");
 }
@@ -556,6 +566,7 @@ impl Tally {
             copies: self.copies + other.copies,
             holes: self.holes + other.holes,
             told_late: self.told_late + other.told_late,
+            parts: self.parts + other.parts,
         }
     }
 }
