@@ -527,7 +527,7 @@ fn split(told: &Told, random: &mut Random) -> Vec<Told> {
     }
     let count = random.pick(&[2, 2, 3]);
     let list = |all: &Vec<Text>, random: &mut Random| {
-        let parts = lists(&[all.clone()], count, random);
+        let parts = lists(std::array::from_ref(all), count, random);
         parts.into_iter().map(|[part]| part).collect::<Vec<_>>()
     };
     match told {

@@ -1,10 +1,10 @@
 //! What the tests of all of caed share: a naive [`oracle`] of the decision, small [`world`]s in
 //! plain data, a seeded generator of them ([`generate`]), the way from there into core ([`border`],
-//! [`plan`]) and onto the [`wire`], and the [`scenario`] files.
+//! [`plan`]) and onto the [`wire`], and the [`scenario`] files, also as [`plain`] data.
 //!
 //! The oracle was written from `engine/SEMANTICS.md` alone and shares no code with the engine but
-//! the names at its border (reasons, scopes, answers). Where the two differ, one of them has a bug,
-//! and the text says which.
+//! the names at its border (reasons, scopes, answers) and the hashes that order ties. Where the two
+//! differ, one of them has a bug, and the text says which.
 //!
 //! Deliberately absent: anything fast.
 

@@ -331,10 +331,12 @@ fn policy(it: &v1::PolicyChanged) -> Policy {
             v1::PolicyState::Disabled => PolicyMode::Disabled,
             v1::PolicyState::Unspecified => panic!("a policy without a state"),
         },
-        include: [&users.include_users, &users.include_groups, &users.include_roles].map(words),
-        exclude: [&users.exclude_users, &users.exclude_groups, &users.exclude_roles].map(words),
-        workloads: [&workloads.include, &workloads.exclude].map(words),
-        applications: [&applications.include, &applications.exclude].map(words),
+        include: [&users.include_users, &users.include_groups, &users.include_roles]
+            .map(|names| words(names)),
+        exclude: [&users.exclude_users, &users.exclude_groups, &users.exclude_roles]
+            .map(|names| words(names)),
+        workloads: [&workloads.include, &workloads.exclude].map(|names| words(names)),
+        applications: [&applications.include, &applications.exclude].map(|names| words(names)),
         user_action: !applications.user_actions.is_empty(),
         places: it.locations.as_ref().map(|it| [texts(&it.include), texts(&it.exclude)]),
         narrowed: !it.other_conditions.is_empty(),
@@ -381,7 +383,7 @@ fn part(part: Option<&v1::Part>) -> Part {
 }
 
 /// Ids, with the words that stand for everybody of a kind.
-fn words(names: &Vec<String>) -> Vec<Text> {
+fn words(names: &[String]) -> Vec<Text> {
     let named = names.iter().filter(|name| *name != "None");
     let word = |name: &String| match name.as_str() {
         "GuestsOrExternalUsers" => "Guests",
