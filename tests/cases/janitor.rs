@@ -18,7 +18,7 @@ use caed_core::builder::Builder;
 use caed_core::event::{AccountState, RecordKey, RevocationCause};
 use caed_core::position::{Incarnation, Offset, Partition, Position, Topic};
 use caed_core::snapshot::Snapshot;
-use caed_streams::decode::native;
+use caed_decode::native;
 use caed_streams::kafka::identity::{self, LogIdentity, READER_VERSION};
 use caed_streams::kafka::sweep::{Objection, Seen, Sweep};
 use caed_tests::plan::{FIVE_MINUTES, Step};

@@ -34,9 +34,9 @@ use caed_core::rules::{Issuer, IssuerTenants, Issuers, Judged, LocationClass, Pr
 use caed_core::sink::{Accepted, AppendError, BoxFuture, EventSink};
 use caed_core::snapshot::Snapshot;
 use caed_core::time::{Clock, UnixMillis, UnixSeconds};
+use caed_decode::native;
 use caed_proto::v1;
 use caed_proto::v1::access_evaluation_client::AccessEvaluationClient;
-use caed_streams::decode::native;
 use caed_surfaces::native::{Parts, routes};
 use caed_surfaces::pdp::Pdp;
 use caed_tests::oracle::{self, Expected};

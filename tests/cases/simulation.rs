@@ -28,8 +28,8 @@ use caed_core::position::{Frontier, Incarnation, Offset, Partition, Position, To
 use caed_core::publish::{self, SnapshotReader};
 use caed_core::sink::BoxFuture;
 use caed_core::time::{Clock, UnixMillis};
+use caed_decode::native;
 use caed_streams::applier::Applier;
-use caed_streams::decode::native;
 use caed_streams::source::{Batch, LogEnd, PartitionEnd, Source, SourceEvent, SourceRecord};
 use caed_tests::random::Random;
 use caed_tests::world::{Event, Millis, Record, World};

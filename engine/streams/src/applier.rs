@@ -27,12 +27,12 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::decode::native;
 use crate::limits;
 use crate::source::{
     Batch, DeadLetter, DeadLetters, LogEnd, PartitionEnd, Source, SourceEvent, SourceFault,
     SourceRecord,
 };
+use caed_decode::native;
 
 /// Applies what a source delivers.
 pub struct Applier<S> {

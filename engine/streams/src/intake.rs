@@ -11,7 +11,7 @@ use caed_core::sink::{AppendError, Notice};
 use caed_core::time::UnixMillis;
 use tokio::sync::watch;
 
-use crate::decode::native::{self, Decoded, InvalidEvent};
+use caed_decode::native::{self, Decoded, InvalidEvent};
 
 /// An event that may be appended.
 pub(crate) struct Admitted {

@@ -1,4 +1,4 @@
-//! Where events come from and are kept: logs, sources, decoding, and the one writer of state.
+//! Where events come from and are kept: logs, sources, and the one writer of state.
 //!
 //! Law of this crate: **event logs do not know who asks**. It imports no surface.
 //!
@@ -9,12 +9,10 @@
 //! | [`kafka`] | the same two ends on Kafka's topics |
 //! | `intake` | what happens to an event before any log appends it |
 //! | [`source`] | what every source says |
-//! | [`decode`] | bytes to events |
 //! | [`applier`] | the single writer: events in, snapshots out |
 //! | [`limits`] | bounds |
 
 pub mod applier;
-pub mod decode;
 pub mod embedded;
 mod intake;
 pub mod kafka;

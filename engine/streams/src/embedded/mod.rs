@@ -102,7 +102,7 @@ impl Keep {
             return true;
         }
         let now = clock.min(snapshot.newest_append());
-        crate::decode::native::decode(&record.payload).map_or(true, |decoded| {
+        caed_decode::native::decode(&record.payload).map_or(true, |decoded| {
             let event: &Event = &decoded.event;
             !snapshot.outlives(event, record.append_time, now)
         })

@@ -34,7 +34,7 @@ use caed_core::time::UnixMillis;
 
 use super::identity::{LogIdentity, READER_VERSION};
 use super::limits;
-use crate::decode::native;
+use caed_decode::native;
 
 /// A record as it stands in a topic.
 #[derive(Clone, Copy, Debug)]

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use caed_decode::native;
 use caed_proto::v1;
 use caed_proto::v1::event::Fact;
-use caed_streams::decode::native;
 use prost::Message as _;
 use rdkafka::admin::{NewTopic, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};

@@ -14,7 +14,7 @@ use caed_proto::v1;
 use caed_proto::v1::event::Fact as WireFact;
 use prost::Message;
 
-use super::directory;
+use crate::directory;
 
 /// An event with what its times were read as.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -256,11 +256,11 @@ fn instant(
     Ok(Some(time))
 }
 
-pub(super) fn name(field: &'static str, text: &str) -> Result<Name, InvalidEvent> {
+pub(crate) fn name(field: &'static str, text: &str) -> Result<Name, InvalidEvent> {
     Name::parse(text).map_err(id_problem(field))
 }
 
-pub(super) fn key(field: &'static str, text: &str) -> Result<ObjectKey, InvalidEvent> {
+pub(crate) fn key(field: &'static str, text: &str) -> Result<ObjectKey, InvalidEvent> {
     ObjectKey::parse(text).map_err(id_problem(field))
 }
 
@@ -273,7 +273,7 @@ fn id_problem(name: &'static str) -> impl FnOnce(InvalidId) -> InvalidEvent {
     move |problem| field(name, problem.to_string())
 }
 
-pub(super) const fn field(field: &'static str, problem: String) -> InvalidEvent {
+pub(crate) const fn field(field: &'static str, problem: String) -> InvalidEvent {
     InvalidEvent::Field { field, problem }
 }
 

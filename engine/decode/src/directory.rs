@@ -16,7 +16,7 @@ use caed_core::policy::{
 };
 use caed_proto::v1;
 
-use super::native::{InvalidEvent, field, key, name};
+use crate::native::{InvalidEvent, field, key, name};
 
 const ALL: &str = "All";
 const NONE: &str = "None";
@@ -26,7 +26,7 @@ const WORKLOADS: &str = "ServicePrincipalsInMyTenant";
 const BLOCK: &str = "block";
 const COMPLIANT_DEVICE: &str = "compliantDevice";
 
-pub(super) fn policy_changed(message: v1::PolicyChanged) -> Result<Fact, InvalidEvent> {
+pub(crate) fn policy_changed(message: v1::PolicyChanged) -> Result<Fact, InvalidEvent> {
     const GRANT: &str = "policy_changed.grant_controls";
     let v1::PolicyChanged {
         policy,
@@ -85,12 +85,12 @@ pub(super) fn policy_changed(message: v1::PolicyChanged) -> Result<Fact, Invalid
     version(part, Body::Policy(id, Some(Arc::new(body))))
 }
 
-pub(super) fn policy_deleted(message: v1::PolicyDeleted) -> Result<Fact, InvalidEvent> {
+pub(crate) fn policy_deleted(message: v1::PolicyDeleted) -> Result<Fact, InvalidEvent> {
     let v1::PolicyDeleted { policy } = message;
     version(None, Body::Policy(key("policy_deleted.policy", &policy)?, None))
 }
 
-pub(super) fn location_changed(message: v1::LocationChanged) -> Result<Fact, InvalidEvent> {
+pub(crate) fn location_changed(message: v1::LocationChanged) -> Result<Fact, InvalidEvent> {
     let v1::LocationChanged { location, trusted, ranges, countries, part } = message;
     let place = match (ranges, countries) {
         (Some(v1::IpRanges { cidrs }), None) => {
@@ -109,22 +109,22 @@ pub(super) fn location_changed(message: v1::LocationChanged) -> Result<Fact, Inv
     version(part, Body::Location(id, Some(Location { trusted, place })))
 }
 
-pub(super) fn location_deleted(message: v1::LocationDeleted) -> Result<Fact, InvalidEvent> {
+pub(crate) fn location_deleted(message: v1::LocationDeleted) -> Result<Fact, InvalidEvent> {
     let v1::LocationDeleted { location } = message;
     version(None, Body::Location(key("location_deleted.location", &location)?, None))
 }
 
-pub(super) fn mfa_trusted(message: &v1::MfaTrustedRangesChanged) -> Result<Fact, InvalidEvent> {
+pub(crate) fn mfa_trusted(message: &v1::MfaTrustedRangesChanged) -> Result<Fact, InvalidEvent> {
     let v1::MfaTrustedRangesChanged { cidrs, part } = message;
     let ranges = ranges_of("mfa_trusted_ranges_changed.cidrs", cidrs)?;
     version(part.clone(), Body::MfaTrusted(Some(ranges)))
 }
 
-pub(super) fn mfa_trusted_deleted() -> Result<Fact, InvalidEvent> {
+pub(crate) fn mfa_trusted_deleted() -> Result<Fact, InvalidEvent> {
     version(None, Body::MfaTrusted(None))
 }
 
-pub(super) fn tenant_settings(message: v1::TenantSettings) -> Result<Fact, InvalidEvent> {
+pub(crate) fn tenant_settings(message: v1::TenantSettings) -> Result<Fact, InvalidEvent> {
     let v1::TenantSettings { cae, only, except, strict_location, incapable_clients, part } =
         message;
     let mode = match v1::CaeMode::try_from(cae) {
@@ -154,17 +154,17 @@ pub(super) fn tenant_settings(message: v1::TenantSettings) -> Result<Fact, Inval
     version(part, Body::Settings(Some(Arc::new(settings))))
 }
 
-pub(super) fn tenant_settings_deleted() -> Result<Fact, InvalidEvent> {
+pub(crate) fn tenant_settings_deleted() -> Result<Fact, InvalidEvent> {
     version(None, Body::Settings(None))
 }
 
-pub(super) fn group_read(message: &v1::GroupRead) -> Result<Fact, InvalidEvent> {
+pub(crate) fn group_read(message: &v1::GroupRead) -> Result<Fact, InvalidEvent> {
     let v1::GroupRead { group, members, part } = message;
     let members = keys("group_read.members", members)?;
     version(part.clone(), Body::Group(key("group_read.group", group)?, Arc::new(members)))
 }
 
-pub(super) fn member_added(message: &v1::MemberAdded) -> Result<Fact, InvalidEvent> {
+pub(crate) fn member_added(message: &v1::MemberAdded) -> Result<Fact, InvalidEvent> {
     let v1::MemberAdded { group, user } = message;
     Ok(Fact::Member {
         group: key("member_added.group", group)?,
@@ -173,7 +173,7 @@ pub(super) fn member_added(message: &v1::MemberAdded) -> Result<Fact, InvalidEve
     })
 }
 
-pub(super) fn member_removed(message: &v1::MemberRemoved) -> Result<Fact, InvalidEvent> {
+pub(crate) fn member_removed(message: &v1::MemberRemoved) -> Result<Fact, InvalidEvent> {
     let v1::MemberRemoved { group, user } = message;
     Ok(Fact::Member {
         group: key("member_removed.group", group)?,
@@ -307,7 +307,7 @@ fn keys(field: &'static str, ids: &[String]) -> Result<Vec<ObjectKey>, InvalidEv
 }
 
 /// What the time of a version must be, so that all of its parts have the same.
-pub(super) fn check_time(
+pub(crate) fn check_time(
     fact: &Fact,
     has_event_time: bool,
     is_ahead: bool,
@@ -328,7 +328,7 @@ mod tests {
     use caed_proto::v1::event::Fact as WireFact;
 
     use super::*;
-    use crate::decode::native::event_of;
+    use crate::native::event_of;
 
     const AT: i64 = 1_760_000_000_000;
 
