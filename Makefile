@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo run check test tools bench bench-load fmt need
+.PHONY: help demo run check test mutants tools bench bench-load fmt need
 
 # Runs a stage, and says how long it took.
 STAGE := ./tests/stage.sh
@@ -48,6 +48,9 @@ test: tools ## Everything that must hold: `make check`, then a real Kafka, and t
 	@$(STAGE) fleet      cargo test --workspace --test fleet -- --nocapture
 	@$(STAGE) demo       $(MAKE) --no-print-directory demo
 	@$(STAGE) plain-path ./tests/plain-path.sh
+
+mutants: need ## Changes core in about a thousand ways, and names each that core's own tests don't notice. Not in CI.
+	@./tests/tools/mutants.sh
 
 bench: need ## What deciding and publishing cost, at 10 k, 1 M and 10 M subjects (about 6 minutes).
 	@cargo bench --package caed-bench

@@ -1,6 +1,7 @@
 //! What the tests of all of caed share: a naive [`oracle`] of the decision, small [`world`]s in
 //! plain data, a seeded generator of them ([`generate`]), the way from there into core ([`border`],
-//! [`plan`]) and onto the [`wire`], and the [`scenario`] files, also as [`plain`] data.
+//! [`plan`]) and onto the [`wire`], and the [`scenario`] files, also as [`plain`] data, with the way from
+//! them into core ([`question`]) and back ([`answer`]).
 //!
 //! The oracle was written from `engine/SEMANTICS.md` alone and shares no code with the engine but
 //! the names at its border (reasons, scopes, answers) and the hashes that order ties. Where the two
@@ -16,11 +17,13 @@
     reason = "test support stops where something is not as it was drawn"
 )]
 
+pub mod answer;
 pub mod border;
 pub mod generate;
 pub mod oracle;
 pub mod plain;
 pub mod plan;
+pub mod question;
 pub mod random;
 pub mod scenario;
 pub mod wire;

@@ -1,8 +1,8 @@
 //! Which records a log may drop without any answer changing, now or later (L3).
 //!
 //! A record does nothing but offer values to slots, so it is needed as long as one of them counts.
-//! A cutoff no longer counts once every token that it could reject is dead ([`expired`]); any value
-//! no longer counts once its slot holds a greater one from another record ([`dominated`]). Both wait
+//! A cutoff no longer counts once every token that it could reject is dead ([`expired`]); any other
+//! value no longer counts once its slot holds a greater one from another record ([`dominated`]). Both wait
 //! for two horizons, for the record itself and for what dominates it, so that no replica that lags
 //! behind is ever asked to do without either.
 //!
@@ -57,7 +57,8 @@ fn expired(
     }
 }
 
-/// Whether the slot of a value holds a greater one, of a record that is old enough itself.
+/// Whether the slot of a value holds a greater one, of a record that is old enough itself. Of cutoffs it
+/// need not be asked: where the greater one is old enough, so is this one, and [`expired`].
 fn dominated(
     consequence: &Consequence<'_>,
     held: &Held,
@@ -65,9 +66,6 @@ fn dominated(
     horizon: Duration,
 ) -> bool {
     match (consequence, held) {
-        (Consequence::Cutoff { at, .. }, Held::Cutoff(held)) => {
-            held.at > *at && is_settled(held.kept, now, horizon)
-        }
         (
             Consequence::Register { at, standing, .. },
             Held::Register { at: held_at, standing: held_standing, appended },

@@ -445,4 +445,64 @@ mod tests {
         assert_eq!(after(6, 3, 9), (7, 2, 9));
         assert_eq!(after(8, 0, 9), (8, 0, 9));
     }
+
+    #[test]
+    fn from_2106_on_nothing_is_forgotten() {
+        let last = u64::from(u32::MAX) * 1000;
+        assert_eq!(unpack(pack(ms(last - 1000))), ms(last - 1000));
+        assert_eq!(unpack(pack(ms(last + 1))), ms(u64::MAX));
+    }
+
+    #[test]
+    fn a_row_that_hints_at_registers_stays() {
+        let (now, horizon) = (ms(u64::from(u32::MAX) * 500), Duration::from_secs(100));
+        for (hint, goes) in [
+            (Hint::NONE, true),
+            (Hint::risk(RiskLevel::High), true),
+            (Hint::pair(FinerKind::Device), true),
+            (Hint::register(Facet::Account), false),
+            (Hint::register(Facet::DeviceState), false),
+            (Hint::register(Facet::DeviceCompliance), false),
+        ] {
+            let mut row = CutoffRow::VACANT;
+            row.raise(Cutoff::new(ms(1), ms(1)), hint);
+            assert_eq!(row.is_expired(now, horizon), goes, "{hint:?}");
+            assert!(!row.is_expired(ms(1), horizon), "{hint:?}");
+        }
+    }
+
+    #[test]
+    fn every_part_of_a_key_moves_its_row() {
+        let id = |one, two, form| ObjectKey { bits: [one, two], form };
+        let mut places = Vec::new();
+        let cutoff = |tenant, kind, issuer, id| CutoffKey { tenant, kind, issuer, id };
+        for id in [id(1, 2, Form::Guid), id(2, 1, Form::Guid), id(1, 2, Form::Inline)] {
+            for (tenant, issuer) in [(3, 4), (4, 3), (3, NO_ISSUER)] {
+                for kind in [CutoffKind::Session, CutoffKind::Token] {
+                    places.push(CutoffRow::hash(&cutoff(tenant, kind, issuer, id), 5));
+                    places.push(CutoffRow::hash(&cutoff(tenant, kind, issuer, id), 6));
+                }
+            }
+        }
+        let (guid, text) = (id(1, 2, Form::Guid), id(1, 2, Form::Inline));
+        for (user, finer) in [(guid, guid), (guid, text), (text, guid), (text, text)] {
+            for kind in [FinerKind::Client, FinerKind::Device] {
+                let key = PairKey { tenant: 3, kind, issuer: 4, user, finer };
+                places.push(PairRow::hash(&key, 5));
+            }
+        }
+        for facet in [Facet::DeviceState, Facet::DeviceCompliance] {
+            for index in [0, 1, 257] {
+                let key = RegisterKey { tenant: 7, facet, object: guid, index };
+                places.push(RegisterRow::hash(&key, 5));
+            }
+        }
+        for tenant in [8, 9] {
+            places.push(SubjectRow::hash(&SubjectKey { tenant, subject: guid }, 5));
+        }
+        let all = places.len();
+        places.sort_unstable();
+        places.dedup();
+        assert_eq!(places.len(), all);
+    }
 }

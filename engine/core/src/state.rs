@@ -52,10 +52,8 @@ pub(crate) enum Joined {
 /// A slot's value of the kind that a consequence offers, for comparison.
 #[derive(Clone, Copy)]
 pub(crate) enum Held {
-    /// Nothing.
+    /// Nothing, or a cutoff: where a later one has expired, so has an earlier one.
     Vacant,
-    /// A cutoff.
-    Cutoff(Cutoff),
     /// A register, with the append time of its newest record.
     Register { at: UnixMillis, standing: u8, appended: UnixMillis },
     /// A version in force, with the append time of the newest record about it.
@@ -275,9 +273,7 @@ impl State {
     pub(crate) fn held(&self, tenant: &Name, source: &Name, consequence: &Consequence<'_>) -> Held {
         let Some((number, row)) = self.tenants.get(tenant.as_str()) else { return Held::Vacant };
         match *consequence {
-            Consequence::Cutoff { scope, .. } => {
-                self.held_cutoff(number, row, scope).map_or(Held::Vacant, Held::Cutoff)
-            }
+            Consequence::Cutoff { .. } => Held::Vacant,
             Consequence::Register { object, facet, .. } => self
                 .registers_of(number, facet, object)
                 .find(|register| Some(register.source) == self.sources.get(source.as_str()))
@@ -301,28 +297,6 @@ impl State {
                 .and_then(|source| row.declared(source))
                 .map_or(Held::Vacant, |declared| Held::Declaration(*declared)),
         }
-    }
-
-    fn held_cutoff(&self, number: Number, tenant: &Tenant, scope: Scope<'_>) -> Option<Cutoff> {
-        let row = |kind, issuer, id| self.cutoff(number, tenant, kind, issuer, id);
-        let row = match scope {
-            Scope::Tenant => return Some(tenant.cutoff),
-            Scope::User(user) => row(CutoffKind::User, NO_ISSUER, user),
-            Scope::Risk(user, level) => row(CutoffKind::risk(level), NO_ISSUER, user),
-            Scope::Finer(FinerKey { kind, issuer, key }) => {
-                row(CutoffKind::finer(kind), self.issuer_number(issuer)?, key)
-            }
-            Scope::UserWithout(user, kind) => row(CutoffKind::without(kind), NO_ISSUER, user),
-            Scope::UserAnd(user, FinerKey { kind, issuer, key }) => {
-                let issuer = self.issuer_number(issuer)?;
-                return self.pair(number, kind, issuer, user, key);
-            }
-        };
-        row.map(CutoffRow::cutoff)
-    }
-
-    fn issuer_number(&self, issuer: Option<&Name>) -> Option<Number> {
-        issuer.map_or(Some(NO_ISSUER), |issuer| self.issuers.get(issuer.as_str()))
     }
 
     /// The number of an issuer that an event named.

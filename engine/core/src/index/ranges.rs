@@ -561,4 +561,16 @@ mod tests {
         // 8 bytes for a cut with its set, two cuts a range, and the first level.
         assert!(index.heap_bytes() < 21_000_000, "{} bytes", index.heap_bytes());
     }
+
+    #[test]
+    fn its_bytes_are_those_of_its_parts() {
+        let both = set(&["10.0.0.0/8", "12.0.0.0/8", "2001:db8::/32"]);
+        assert_eq!(both.heap_bytes(), 2 * size_of::<Span<u32>>() + size_of::<Span<u128>>());
+        // Each range is two cuts, beside the beginning of the space. Five cuts have eight slices, three
+        // have four, and one bound more. There are two sets of locations: none, and this one.
+        let v4 = 5 * size_of::<Piece<u32>>() + 9 * size_of::<u32>();
+        let v6 = 3 * size_of::<Piece<u128>>() + 5 * size_of::<u32>();
+        let index = RangeIndex::new([(0, &both)]);
+        assert_eq!(index.heap_bytes(), v4 + v6 + 2 * size_of::<u64>());
+    }
 }

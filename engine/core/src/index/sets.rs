@@ -318,4 +318,57 @@ mod tests {
         });
         assert_eq!(shared.count(), before.chunks.len() - 1);
     }
+
+    #[test]
+    fn its_bytes_are_those_of_its_chunks() {
+        let mut members = Members::default();
+        members.put_baseline(ms(1), UnixMillis::ZERO, &RoaringBitmap::from([1]));
+        for membership in [Membership::Added, Membership::Removed] {
+            members.put_change(2, ms(2), membership);
+        }
+        let bitmaps = [RoaringBitmap::from([1, 2]), RoaringBitmap::from([2])];
+        let bitmaps: usize = bitmaps.iter().map(RoaringBitmap::serialized_size).sum();
+        let chunk = bitmaps + size_of::<(u32, Change)>() + size_of::<Chunk>();
+        assert_eq!(members.heap_bytes(), chunk);
+        members.put_change(70_000, ms(2), Membership::Added);
+        assert!(members.heap_bytes() > chunk + size_of::<Chunk>());
+    }
+
+    #[test]
+    fn every_last_word_is_told_under_its_subject() {
+        let mut members = Members::default();
+        let subjects = [0, 5, (1 << CHUNK_BITS) - 1, 1 << CHUNK_BITS, 70_001];
+        for (at, subject) in (1..).zip(subjects) {
+            members.put_change(subject, ms(at), Membership::Added);
+        }
+        let told: Vec<(u32, u64)> =
+            members.changes().map(|(subject, change)| (subject, change.at.as_millis())).collect();
+        assert_eq!(
+            told,
+            (1..).zip(subjects).map(|(at, subject)| (subject, at)).collect::<Vec<_>>()
+        );
+    }
+
+    #[test]
+    fn what_was_said_before_the_oldest_living_token_says_nothing() {
+        let words = [(1, 4), (2, 5), (3, 6)];
+        let played = |baseline_first: bool| {
+            let mut members = Members::default();
+            let baseline = |members: &mut Members| {
+                members.put_baseline(ms(9), ms(5), &RoaringBitmap::from([1, 2]));
+            };
+            if baseline_first {
+                baseline(&mut members);
+            }
+            for (subject, at) in words {
+                members.put_change(subject, ms(at), Membership::Added);
+            }
+            if !baseline_first {
+                baseline(&mut members);
+            }
+            words.map(|(subject, _)| members.changed(subject, Side::Include))
+        };
+        assert_eq!(played(true), [None, Some(ms(5)), Some(ms(6))]);
+        assert_eq!(played(false), played(true));
+    }
 }

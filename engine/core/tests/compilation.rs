@@ -166,3 +166,25 @@ fn few_ranges_are_compiled_at_once() {
     assert_eq!(reason(&snapshot, "large", FIRST), INSIDE);
     assert_eq!(reason(&snapshot, "large", FIRST + 1), OUTSIDE);
 }
+
+#[test]
+fn each_tenant_has_one_index_to_be_compiled_and_it_is_the_newest() {
+    let mut builder = builder();
+    let many = RANGES_COMPILED_AT_ONCE + 1;
+    let moved = FIRST + 0x0100_0000;
+    for tenant in ["large", "larger"] {
+        apply(&mut builder, tenant, CHANGED, told(policy()));
+        apply(&mut builder, tenant, CHANGED, told(office(many, FIRST)));
+        builder.freeze();
+    }
+    let later = UnixMillis::from_millis(CHANGED.as_millis() + 1);
+    apply(&mut builder, "large", later, told(office(many, moved)));
+    builder.freeze();
+    for _ in ["large", "larger"] {
+        let compilation = builder.take_compilation().expect("one for each tenant");
+        builder.install(compilation.run());
+    }
+    assert!(builder.take_compilation().is_none(), "no more than one for each tenant");
+    check(&builder.freeze(), moved);
+    assert!(builder.take_compilation().is_none(), "everything is indexed");
+}
