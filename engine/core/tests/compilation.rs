@@ -179,12 +179,14 @@ fn each_tenant_has_one_index_to_be_compiled_and_it_is_the_newest() {
     }
     let later = UnixMillis::from_millis(CHANGED.as_millis() + 1);
     apply(&mut builder, "large", later, told(office(many, moved)));
-    builder.freeze();
+    let before = builder.freeze();
     for _ in ["large", "larger"] {
         let compilation = builder.take_compilation().expect("one for each tenant");
         builder.install(compilation.run());
     }
     assert!(builder.take_compilation().is_none(), "no more than one for each tenant");
-    check(&builder.freeze(), moved);
+    let after = builder.freeze();
+    check(&after, moved);
+    assert!(after.counts().heap_bytes > before.counts().heap_bytes, "the indexes are in place");
     assert!(builder.take_compilation().is_none(), "everything is indexed");
 }
