@@ -12,7 +12,7 @@ use caed_core::event::{Compliance, Declaration, Event, Fact, Finer, RevocationCa
 use caed_core::ids::{Name, ObjectKey};
 use caed_core::index::ranges::{RangeIndex, RangeSet};
 use caed_core::policy::{Body, Location, Membership, Mode, Part, Place, Settings, Version};
-use caed_core::position::{Offset, Partition, Position};
+use caed_core::position::{Incarnation, Offset, Partition, Position};
 use caed_core::rules::{Issuers, Rules};
 use caed_core::time::UnixMillis;
 
@@ -231,4 +231,27 @@ fn what_a_directory_holds_takes_the_memory_of_its_parts() {
     let four = bytes_after(Body::Location(key("hq"), Some(location)));
     // The first and the last address of its one range, and the index.
     assert_eq!(four - three, 2 * size_of::<u32>() + index);
+}
+
+#[test]
+fn a_frontier_is_behind_whatever_was_read() {
+    let (read, other) = (Partition::default(), Partition { number: 1, ..Partition::default() });
+    let incarnation = Incarnation([7; 16]);
+    let mut builder = builder();
+    builder.begin(read, incarnation);
+    let at = |offset| Position { partition: read, offset: Offset(offset) };
+    let disabled = Fact::UserRevoked { user: key("anna"), cause: RevocationCause::PasswordReset };
+    builder.apply(at(3), OLD, &event("hr", OLD, disabled));
+    assert_eq!(builder.frontier().next_offset(read), Offset(4));
+    builder.skip(at(4), NEW);
+    assert_eq!(builder.frontier().next_offset(read), Offset(5));
+    builder.pass(read, Offset(9));
+
+    let snapshot = builder.freeze();
+    let reached = snapshot.frontier().reached(read).expect("a partition that was begun");
+    assert_eq!((reached.incarnation, reached.next), (Some(incarnation), Offset(9)));
+    assert!(snapshot.frontier().reached(other).is_none());
+    assert_eq!((snapshot.newest_append(), snapshot.is_caught_up()), (NEW, false));
+    builder.caught_up();
+    assert!(builder.freeze().is_caught_up() && builder.freeze().generation() == 3);
 }
