@@ -447,6 +447,20 @@ mod tests {
     }
 
     #[test]
+    fn a_challenge_has_the_code_of_its_reason() {
+        let code = |reason| decide(&[finding(reason, challenge(10))]).challenge.map(|it| it.code);
+        for reason in [Reason::Revoked, Reason::Account, Reason::Risk, Reason::Device] {
+            assert_eq!(code(reason), Some(CODE_REVOKED));
+        }
+        for reason in [Reason::Location, Reason::ConditionsChanged] {
+            assert_eq!(code(reason), Some(CODE_LOCATION));
+        }
+        for reason in [Reason::SignInFrequency, Reason::Outdated, Reason::Lifetime] {
+            assert_eq!(code(reason), Some(CODE_OUTDATED));
+        }
+    }
+
+    #[test]
     fn one_challenge_asks_for_everything_with_the_code_of_the_first_reason() {
         let max_age = Duration::from_hours(4);
         let decision = decide(&[

@@ -252,6 +252,7 @@ fn a_frontier_is_behind_whatever_was_read() {
     assert_eq!((reached.incarnation, reached.next), (Some(incarnation), Offset(9)));
     assert!(snapshot.frontier().reached(other).is_none());
     assert_eq!((snapshot.newest_append(), snapshot.is_caught_up()), (NEW, false));
+    assert_eq!([builder.rules(), snapshot.rules()].map(|rules| rules.horizon), [HORIZON; 2]);
     builder.caught_up();
     assert!(builder.freeze().is_caught_up() && builder.freeze().generation() == 3);
 }
