@@ -213,3 +213,24 @@ fn required<'a>(claim: &'static str, value: Option<&'a str>) -> Result<Id<'a>, M
 fn optional<'a>(claim: &'static str, value: Option<&'a str>) -> Result<Option<Id<'a>>, Malformed> {
     value.map(Id::parse).transpose().map_err(|problem| Malformed::Invalid { claim, problem })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_tells_who_issued_it_for_whom_and_where() {
+        let claims = Claims {
+            issuer: Some("https://idp.example"),
+            tenant: Some("contoso"),
+            subject: Some("anna"),
+            address: Some("::ffff:198.51.100.7"),
+            ..Claims::default()
+        };
+        let token = Token::parse(&claims).expect("a token");
+        assert_eq!((token.issuer(), token.tenant()), ("https://idp.example", "contoso"));
+        assert_eq!(token.signed_in_at(), "198.51.100.7".parse().ok(), "IPv4 is IPv4");
+        let unreadable = Claims { address: Some("office"), ..claims };
+        assert_eq!(Token::parse(&unreadable).expect("a token").signed_in_at(), None);
+    }
+}
