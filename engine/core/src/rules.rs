@@ -362,6 +362,32 @@ mod tests {
     }
 
     #[test]
+    fn a_horizon_covers_a_lifetime_with_back_dating_and_skew() {
+        let dated_back = |name: &str, minutes| Issuer {
+            issue_time_skew: Duration::from_mins(minutes),
+            ..issuer(name, IssuerTenants::All)
+        };
+        let issuers = [dated_back("https://one", 1), dated_back("https://other", 3)];
+        let rules = Rules {
+            horizon: Duration::from_hours(1),
+            clock_skew: Duration::from_mins(5),
+            issuers: Issuers::new(issuers).expect("valid"),
+            tenants: None,
+        };
+        let longest = Duration::from_mins(60 - 5 - 3);
+        assert!(rules.horizon_covers(longest));
+        assert!(!rules.horizon_covers(longest + Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn an_invalid_issuer_is_named() {
+        let twice =
+            [issuer("https://one", IssuerTenants::All), issuer("https://one", named(&["a"]))];
+        let problem = Issuers::new(twice).expect_err("twice the same");
+        assert_eq!(problem.issuer(), "https://one");
+    }
+
+    #[test]
     fn an_issuer_speaks_for_its_tenants_only() {
         let rules = Rules {
             issuers: Issuers::new([
