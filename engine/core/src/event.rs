@@ -248,11 +248,7 @@ impl Event {
         content.number(self.occurred.as_millis());
         content.number(self.received.as_millis());
         content.fact(&self.fact);
-        let mut key = [0; 16];
-        for (to, from) in key.iter_mut().zip(content.0.finalize()) {
-            *to = from;
-        }
-        RecordKey(key)
+        RecordKey(shortened(content.0))
     }
 }
 
@@ -261,11 +257,7 @@ impl Body {
     pub fn content_hash(&self) -> [u8; 16] {
         let mut content = Canonical(Sha256::new());
         content.body(self);
-        let mut hash = [0; 16];
-        for (to, from) in hash.iter_mut().zip(content.0.finalize()) {
-            *to = from;
-        }
-        hash
+        shortened(content.0)
     }
 
     /// The hash of a version in several parts from those of its parts.
@@ -274,12 +266,17 @@ impl Body {
         for part in parts {
             content.update(part);
         }
-        let mut hash = [0; 16];
-        for (to, from) in hash.iter_mut().zip(content.finalize()) {
-            *to = from;
-        }
-        hash
+        shortened(content)
     }
+}
+
+/// The first half of a hash.
+fn shortened(content: Sha256) -> [u8; 16] {
+    let mut half = [0; 16];
+    for (to, from) in half.iter_mut().zip(content.finalize()) {
+        *to = from;
+    }
+    half
 }
 
 impl AccountState {
