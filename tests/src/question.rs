@@ -13,10 +13,10 @@ use caed_core::index::ranges::RangeSet;
 use caed_core::limits;
 use caed_core::policy::Incapable;
 use caed_core::position::{Offset, Partition, Position};
-use caed_core::request::{AccessRequest, Claims, Seen, Token, announces_cp1};
+use caed_core::request::{AccessRequest, Seen};
 use caed_core::rules::{Issuer, IssuerTenants, Issuers, Judged, LocationClass, Profile, Rules};
 use caed_core::time::UnixMillis;
-use caed_decode::native;
+use caed_decode::{claims, native};
 use caed_proto::v1;
 
 use crate::scenario::{self, Scenario, Tenants};
@@ -56,53 +56,12 @@ pub fn apply<'e>(builder: &mut Builder, events: impl IntoIterator<Item = &'e Eve
 
 /// Hands the request over in core's own types.
 pub fn with<T>(
-    claims: &v1::TokenClaims,
+    asked: &v1::TokenClaims,
     profile: &Profile,
     seen: Seen,
     then: impl FnOnce(&AccessRequest<'_>) -> T,
 ) -> T {
-    let v1::TokenClaims {
-        iss,
-        tid,
-        sub,
-        iat,
-        exp,
-        nbf,
-        sid,
-        jti,
-        azp,
-        deviceid,
-        xms_cc,
-        aud,
-        ipaddr,
-        acct,
-        auth_time,
-        idtyp,
-        groups,
-        wids,
-        judged,
-    } = claims;
-    let token = Token::parse(&Claims {
-        issuer: iss.as_deref(),
-        tenant: tid.as_deref(),
-        subject: sub.as_deref(),
-        issued_at: *iat,
-        expires: *exp,
-        not_before: *nbf,
-        session: sid.as_deref(),
-        token_id: jti.as_deref(),
-        client: azp.as_deref(),
-        device: deviceid.as_deref(),
-        answers_challenges: xms_cc.iter().any(|value| announces_cp1(value)),
-        audiences: aud,
-        address: ipaddr.as_deref(),
-        account_kind: *acct,
-        authenticated: *auth_time,
-        identity_type: idtyp.as_deref(),
-        groups: groups.as_ref().map(|claim| claim.values.as_slice()),
-        roles: wids.as_ref().map(|claim| claim.values.as_slice()),
-        judged: judged.as_deref(),
-    });
+    let token = claims::token(asked);
     then(&AccessRequest { token, profile, seen })
 }
 

@@ -1,11 +1,13 @@
-//! Bytes to events.
+//! The wire to core: bytes to events, claims to tokens.
 //!
-//! Law of this crate: **reading an event is pure**. A record is understood or not by itself alone, and
+//! Law of this crate: **reading the wire is pure**. A record is understood or not by itself alone, and
 //! never fatal (E16); nothing here knows a log, a socket or a clock.
 //!
 //! | module | noun |
 //! |---|---|
 //! | [`native`] | caed's own events |
+//! | [`claims`] | the claims of a token |
 
+pub mod claims;
 mod directory;
 pub mod native;

@@ -11,10 +11,11 @@ use caed_core::decision::{
 use caed_core::ingest::{Ingest, Quarantined};
 use caed_core::log_view::{LogView, PartitionView};
 use caed_core::position::{Frontier, Position, Reached, Topics};
-use caed_core::request::{Claims, Malformed, Seen, Token, announces_cp1};
+use caed_core::request::{Malformed, Seen, Token};
 use caed_core::sink::{Accepted, AppendError, Notice};
 use caed_core::snapshot::Counts;
 use caed_core::time::UnixSeconds;
+use caed_decode::claims;
 use caed_proto::v1;
 use tonic::{Code, Status};
 
@@ -28,7 +29,7 @@ pub(super) fn evaluate(
     field: impl Fn() -> String,
 ) -> Result<v1::EvaluateReply, Status> {
     let v1::EvaluateRequest { profile, client, token } = request;
-    let Some(v1::evaluate_request::Token::Claims(claims)) = token else {
+    let Some(v1::evaluate_request::Token::Claims(asked)) = token else {
         return Err(Status::invalid_argument(format!(
             "{}: is missing; give the claims of the verified token",
             field()
@@ -38,7 +39,7 @@ pub(super) fn evaluate(
         let known = moment.profile_names().collect::<Vec<_>>().join(", ");
         Status::invalid_argument(format!("profile: `{profile}` is not known; known are {known}"))
     })?;
-    let token = token_of(claims);
+    let token = claims::token(asked);
     let decision = moment.decide(token, profile, seen_of(client.as_ref()));
     Ok(reply_of(moment, &decision, token.as_ref()))
 }
@@ -53,51 +54,6 @@ fn seen_of(client: Option<&v1::ClientAddress>) -> Seen {
         Some(Is::NoneByNature(true)) => Seen::NoneByNature,
         Some(Is::NoneByNature(false)) | None => Seen::Unknown,
     }
-}
-
-fn token_of(claims: &v1::TokenClaims) -> Result<Token<'_>, Malformed> {
-    let v1::TokenClaims {
-        iss,
-        tid,
-        sub,
-        iat,
-        exp,
-        nbf,
-        sid,
-        jti,
-        azp,
-        deviceid,
-        xms_cc,
-        aud,
-        ipaddr,
-        acct,
-        auth_time,
-        idtyp,
-        groups,
-        wids,
-        judged,
-    } = claims;
-    Token::parse(&Claims {
-        issuer: iss.as_deref(),
-        tenant: tid.as_deref(),
-        subject: sub.as_deref(),
-        issued_at: *iat,
-        expires: *exp,
-        not_before: *nbf,
-        session: sid.as_deref(),
-        token_id: jti.as_deref(),
-        client: azp.as_deref(),
-        device: deviceid.as_deref(),
-        answers_challenges: xms_cc.iter().any(|value| announces_cp1(value)),
-        audiences: aud,
-        address: ipaddr.as_deref(),
-        account_kind: *acct,
-        authenticated: *auth_time,
-        identity_type: idtyp.as_deref(),
-        groups: groups.as_ref().map(|claim| claim.values.as_slice()),
-        roles: wids.as_ref().map(|claim| claim.values.as_slice()),
-        judged: judged.as_deref(),
-    })
 }
 
 /// A reply without its knowledge, which stands once for a whole batch.
