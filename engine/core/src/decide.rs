@@ -4,7 +4,8 @@
 //! clock, takes no lock, allocates nothing where it allows, and has no way to fail; what can't be known is
 //! a value with an answer of its own. Each function below is one rule of `engine/SEMANTICS.md` and leaves
 //! at most one finding; [`Decision::of`] makes one answer of them. Which policies apply is found in
-//! [`crate::evaluate`].
+//! [`crate::evaluate`]. What a rule looks at it shows to a [`Witness`], which is how
+//! [`explain`](crate::explain::explain) knows it; here nobody watches.
 
 use std::net::IpAddr;
 use std::ops::Deref;
@@ -23,15 +24,26 @@ use crate::index::ranges;
 use crate::limits;
 use crate::policy::{Grant, Mode};
 use crate::request::{AccessRequest, Token};
-use crate::row::{CutoffKind, CutoffRow, Hint, NO_ISSUER};
+use crate::row::{Cutoff, CutoffKind, CutoffRow, Hint, NO_ISSUER};
 use crate::rules::{Issuer, Rules, Unbound};
 use crate::snapshot::Snapshot;
 use crate::state::State;
 use crate::tenant::Tenant;
 use crate::time::{UnixMillis, UnixSeconds};
+use crate::witness::{Nobody, ScopeSight, Sight, Witness};
 
 /// Decides one request.
 pub fn decide(snapshot: &Snapshot, request: &AccessRequest<'_>, now: UnixMillis) -> Decision {
+    decide_before(&Nobody, snapshot, request, now)
+}
+
+/// Decides one request before a witness.
+pub(crate) fn decide_before<W: Witness>(
+    witness: &W,
+    snapshot: &Snapshot,
+    request: &AccessRequest<'_>,
+    now: UnixMillis,
+) -> Decision {
     let generation = snapshot.generation;
     let rules = snapshot.rules();
     let Ok(token) = &request.token else {
@@ -51,11 +63,13 @@ pub fn decide(snapshot: &Snapshot, request: &AccessRequest<'_>, now: UnixMillis)
             return Decision::refuse(generation, reason, Refusal::Forbidden);
         }
     };
+    witness.saw(|| Sight::Issuer(issuer));
     if !snapshot.caught_up {
         let wait = Refusal::Unavailable { retry_after_s: limits::RETRY_AFTER_NOT_READY_S };
         return Decision::refuse(generation, Reason::NotReady, wait);
     }
     let mut judge = Judge {
+        witness,
         snapshot,
         request,
         token,
@@ -94,7 +108,8 @@ fn alive(token: &Token<'_>, rules: &Rules, now: UnixMillis) -> Result<UnixSecond
 }
 
 /// One token before everything that is known.
-struct Judge<'a> {
+struct Judge<'a, W> {
+    witness: &'a W,
     snapshot: &'a Snapshot,
     request: &'a AccessRequest<'a>,
     token: &'a Token<'a>,
@@ -129,13 +144,14 @@ enum Extent {
     Whole,
 }
 
-impl<'a> Judge<'a> {
+impl<'a, W: Witness> Judge<'a, W> {
     /// Without a directory there are no policies; everything else is the same.
     fn decision(&mut self) -> Decision {
         let AccessRequest { profile, seen, .. } = *self.request;
         let mut enforced = Collected::shown();
         let directory = self.directory();
         let Some(directory) = directory else {
+            self.witness.saw(|| Sight::Scope(None));
             let survey = Survey::default();
             self.findings(&mut enforced, Extent::Whole, &survey, None);
             let permitted = self.permitted(Known::Yes, &survey);
@@ -148,9 +164,15 @@ impl<'a> Judge<'a> {
         let is_limited = |scope| scope == Known::No || honoured;
         let scope = subject.scope(Counting::Enforced);
         let is_reported = subject.view.mode == Mode::ReportOnly && !is_limited(scope);
+        self.witness.saw(|| {
+            let mode = subject.view.mode;
+            let is_limited = is_limited(scope);
+            Sight::Scope(Some(ScopeSight { mode, scope, is_limited, is_reported }))
+        });
         let extent = if is_limited(scope) || is_reported { Extent::Ages } else { Extent::Whole };
         self.evaluate(&mut enforced, extent, Counting::Enforced, scope, subject);
         let report = (is_reported || subject.view.reports).then(|| {
+            self.witness.saw(|| Sight::Report);
             let notes = self.notes;
             let mut counted = Collected::counted();
             let scope = subject.scope(Counting::Reported);
@@ -194,6 +216,7 @@ impl<'a> Judge<'a> {
         mut subject: Subject<'a>,
     ) {
         let survey = subject.survey(counting);
+        self.witness.saw(|| Sight::Policies { subject: &subject, counting, survey: &survey });
         self.notes.location_not_evaluated |= survey.left_out && extent == Extent::Whole;
         let policies = Policies { subject: &subject, counting, scope, survey: &survey };
         self.findings(collected, extent, &survey, Some(&policies));
@@ -236,6 +259,7 @@ impl<'a> Judge<'a> {
                 continue;
             }
             let row = self.block_row(&applying, policies);
+            self.witness.saw(|| Sight::Block { policy: standing, row });
             let forbidden = Answer::Deny(Refusal::Forbidden);
             let answer = match row {
                 BlockRow::Judged => {
@@ -331,7 +355,9 @@ impl<'a> Judge<'a> {
             if !asks_more || applying.at_sign_in != Some(false) {
                 continue;
             }
-            if !survey.is_strict && self.is_judged(&applying, policies) {
+            let passes = !survey.is_strict && self.is_judged(&applying, policies);
+            self.witness.saw(|| Sight::DemandsMore { policy: applying.standing, passes });
+            if passes {
                 self.notes.ip_variation = true;
                 continue;
             }
@@ -353,6 +379,7 @@ impl<'a> Judge<'a> {
         let authenticated = self.token.authenticated.map(UnixSeconds::from_seconds);
         self.notes.sign_in_time_missing |= authenticated.is_none();
         let since = authenticated.unwrap_or(self.issued_at);
+        self.witness.saw(|| Sight::SignIn { frequency, since });
         if self.now.is_after(since.saturating_add(frequency).saturating_add(self.clock_skew)) {
             let is_refused = self.is_younger_than(limits::FRESH_TOKEN);
             let answer = self.ask(Answer::SignIn { max_age: frequency }, is_refused);
@@ -374,10 +401,10 @@ impl<'a> Judge<'a> {
                 .and_then(|number| standing.came_under(subject.directory, number))
                 .unwrap_or_default();
             let changed = standing.changed.max(came);
-            if !self.is_issued_after(changed)
-                && self.now >= changed.saturating_add(grace)
-                && newest.as_ref().is_none_or(|(known, _)| changed > *known)
-            {
+            let counts =
+                !self.is_issued_after(changed) && self.now >= changed.saturating_add(grace);
+            self.witness.saw(|| Sight::Change { policy: standing, changed, counts });
+            if counts && newest.as_ref().is_none_or(|(known, _)| changed > *known) {
                 newest = Some((changed, standing.policy.id.clone()));
             }
         }
@@ -394,7 +421,12 @@ impl<'a> Judge<'a> {
         let profile = self.request.profile;
         let is_long =
             self.capable && scope == Known::Yes && !survey.is_plain && !self.token.is_guest;
-        if is_long { profile.long_lifetime } else { profile.plain_lifetime }
+        let permitted = if is_long { profile.long_lifetime } else { profile.plain_lifetime };
+        self.witness.saw(|| {
+            let is_plain = survey.is_plain;
+            Sight::Lifetime { permitted: permitted + self.clock_skew, scope, is_plain }
+        });
+        permitted
     }
 
     /// D8: a token that is older than it may become.
@@ -443,22 +475,22 @@ struct Policies<'p, 'a> {
 }
 
 /// One token before what events said of its tenant.
-struct Judged<'j, 'a> {
-    judge: &'j Judge<'a>,
+struct Judged<'j, 'a, W> {
+    judge: &'j Judge<'a, W>,
     state: &'a State,
     number: Number,
     tenant: &'a Tenant,
 }
 
-impl<'a> Deref for Judged<'_, 'a> {
-    type Target = Judge<'a>;
+impl<'a, W> Deref for Judged<'_, 'a, W> {
+    type Target = Judge<'a, W>;
 
-    fn deref(&self) -> &Judge<'a> {
+    fn deref(&self) -> &Judge<'a, W> {
         self.judge
     }
 }
 
-impl Judged<'_, '_> {
+impl<W: Witness> Judged<'_, '_, W> {
     /// D3 and D4, in the order of [`Reason`].
     fn findings(&self, findings: &mut Collected, needs_compliance: bool) {
         let profile = self.request.profile;
@@ -474,6 +506,7 @@ impl Judged<'_, '_> {
                 findings.push(self.cutoff_finding(Reason::Revoked, reached, Some(reached.scope)));
             }
             if hints.has(Hint::register(Facet::Account)) {
+                self.witness.saw(|| self.object(Facet::Account, self.user));
                 self.register(findings, Reason::Account, Facet::Account, self.user);
             }
         }
@@ -484,15 +517,21 @@ impl Judged<'_, '_> {
         }
         if let Some(row) = device.filter(|_| profile.device) {
             let object = crate::index::Row::key(row).id;
-            let refused = row.hints.has(Hint::register(Facet::DeviceState))
-                && self.register(findings, Reason::Device, Facet::DeviceState, object);
-            if !refused
-                && (profile.device_compliance || needs_compliance)
-                && row.hints.has(Hint::register(Facet::DeviceCompliance))
+            let needs_compliance = profile.device_compliance || needs_compliance;
+            let mut refused = false;
+            for (facet, counts) in
+                [(Facet::DeviceState, true), (Facet::DeviceCompliance, needs_compliance)]
             {
-                self.register(findings, Reason::Device, Facet::DeviceCompliance, object);
+                if counts && row.hints.has(Hint::register(facet)) {
+                    self.witness.saw(|| self.object(facet, object));
+                    refused = refused || self.register(findings, Reason::Device, facet, object);
+                }
             }
         }
+    }
+
+    const fn object(&self, facet: Facet, object: ObjectKey) -> Sight<'_> {
+        Sight::Object { tenant: self.tenant, number: self.number, facet, object }
     }
 
     /// D3 over every scope that applies to the token: the highest cutoff counts, and no scope hides
@@ -504,9 +543,9 @@ impl Judged<'_, '_> {
         hints: Hint,
     ) -> Option<Reached> {
         let mut highest = Highest(None);
-        highest.offer(self.before(self.tenant.cutoff.at, ScopeName::Tenant));
+        highest.offer(self.before(self.tenant.cutoff, ScopeName::Tenant));
         if let Some(row) = user {
-            highest.offer(self.before(row.cutoff().at, ScopeName::User));
+            highest.offer(self.before(row.cutoff(), ScopeName::User));
         }
         for kind in [FinerKind::Session, FinerKind::Token, FinerKind::Client] {
             if self.tenant.has(CutoffKind::finer(kind))
@@ -514,11 +553,11 @@ impl Judged<'_, '_> {
                 && let Some(issuer) = self.finer_issuer(kind)
                 && let Some(row) = self.cutoff_row(CutoffKind::finer(kind), issuer, id.key())
             {
-                highest.offer(self.finer(kind, row.cutoff().at, finer_scope(kind)));
+                highest.offer(self.finer(kind, row.cutoff(), finer_scope(kind)));
             }
         }
         if let Some(row) = device {
-            highest.offer(self.before(row.cutoff().at, ScopeName::Device));
+            highest.offer(self.before(row.cutoff(), ScopeName::Device));
         }
         for kind in FinerKind::ALL {
             if hints.has(Hint::pair(kind)) {
@@ -534,11 +573,11 @@ impl Judged<'_, '_> {
         let Some(id) = self.finer_id(kind) else {
             // The token does not say which one it belongs to.
             let row = self.cutoff_row(CutoffKind::without(kind), NO_ISSUER, self.user)?;
-            return self.before(row.cutoff().at, scope);
+            return self.before(row.cutoff(), scope);
         };
         let issuer = self.finer_issuer(kind)?;
         let cutoff = self.state.pair(self.number, kind, issuer, self.user, id.key())?;
-        self.finer(kind, cutoff.at, scope)
+        self.finer(kind, cutoff, scope)
     }
 
     /// E5: the highest cutoff of a risk level that the resource minds.
@@ -549,14 +588,23 @@ impl Judged<'_, '_> {
                 && hints.has(Hint::risk(level))
                 && let Some(row) = self.cutoff_row(CutoffKind::risk(level), NO_ISSUER, self.user)
             {
-                highest.offer(self.before(row.cutoff().at, ScopeName::User));
+                let cutoff = row.cutoff();
+                let reached = self.reached(cutoff.at, ScopeName::User);
+                self.witness.saw(|| Sight::Risk { level, cutoff, reaches: reached.is_some() });
+                highest.offer(reached);
             }
         }
         highest.0
     }
 
     /// D3: a token issued before a cutoff, both taken in whole seconds, as `iat` is.
-    fn before(&self, cutoff: UnixMillis, scope: ScopeName) -> Option<Reached> {
+    fn before(&self, cutoff: Cutoff, scope: ScopeName) -> Option<Reached> {
+        let reached = self.reached(cutoff.at, scope);
+        self.witness.saw(|| Sight::Cutoff { scope, cutoff, reaches: reached.is_some() });
+        reached
+    }
+
+    fn reached(&self, cutoff: UnixMillis, scope: ScopeName) -> Option<Reached> {
         let second = cutoff.floor_to_second();
         let reached = cutoff > UnixMillis::ZERO && self.issued <= second;
         reached.then_some(Reached { not_before: second.next(), scope, since: cutoff })
@@ -564,11 +612,12 @@ impl Judged<'_, '_> {
 
     /// A token that was revoked by its own id is revoked whatever its issue time (E6); any other
     /// finer thing has a cutoff.
-    fn finer(&self, kind: FinerKind, cutoff: UnixMillis, scope: ScopeName) -> Option<Reached> {
+    fn finer(&self, kind: FinerKind, cutoff: Cutoff, scope: ScopeName) -> Option<Reached> {
         match kind {
             FinerKind::Token => {
-                let not_before = cutoff.floor_to_second().next().max(self.issued_at.next());
-                Some(Reached { not_before, scope, since: cutoff })
+                self.witness.saw(|| Sight::Cutoff { scope, cutoff, reaches: true });
+                let not_before = cutoff.at.floor_to_second().next().max(self.issued_at.next());
+                Some(Reached { not_before, scope, since: cutoff.at })
             }
             FinerKind::Session | FinerKind::Client | FinerKind::Device => {
                 self.before(cutoff, scope)

@@ -9,6 +9,8 @@
 //! may wait: it is compiled apart ([`Compilation`]), and until it is there, the locations that it does
 //! not know yet are searched one by one. So an answer never depends on when it comes.
 
+pub(crate) mod inspect;
+
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -680,7 +682,7 @@ impl SeenAt<'_> {
             || list.numbers.iter().any(|number| self.is_at(*number))
     }
 
-    fn is_at(&self, location: u32) -> bool {
+    pub(crate) fn is_at(&self, location: u32) -> bool {
         let Some(address) = self.address else { return false };
         let changed = self.view.unindexed.iter().find(|(number, _)| *number == location);
         match changed {

@@ -90,7 +90,7 @@ pub(crate) struct Applying<'a> {
 }
 
 /// How one policy stands to a token.
-enum Stance<'a> {
+pub(crate) enum Stance<'a> {
     Irrelevant,
     LeftOut,
     NotEnforceable,
@@ -227,13 +227,13 @@ impl<'a> Subject<'a> {
         })
     }
 
-    fn counted(&self, counting: Counting) -> impl Iterator<Item = &'a Standing> + 'a {
+    pub(crate) fn counted(&self, counting: Counting) -> impl Iterator<Item = &'a Standing> + 'a {
         self.view.policies.iter().filter(move |standing| {
             counting == Counting::Reported || standing.policy.mode == PolicyMode::Enabled
         })
     }
 
-    fn stance(&self, standing: &'a Standing) -> Stance<'a> {
+    pub(crate) fn stance(&self, standing: &'a Standing) -> Stance<'a> {
         let policy = &standing.policy;
         let subject = self.is_subject(standing);
         let resource = self.is_resource(&policy.applications);
@@ -262,7 +262,7 @@ impl<'a> Subject<'a> {
     }
 
     /// Whether the policy is about this user or workload identity (P3).
-    fn is_subject(&self, standing: &Standing) -> Known {
+    pub(crate) fn is_subject(&self, standing: &Standing) -> Known {
         let policy = &standing.policy;
         if self.token.is_workload {
             let is_in = |set: &roaring::RoaringBitmap| self.number.is_some_and(|n| set.contains(n));
@@ -305,7 +305,7 @@ impl<'a> Subject<'a> {
     }
 
     /// Whether the policy is about this resource (P3): by the profile, else by the token's audience.
-    fn is_resource(&self, applications: &Applications) -> Known {
+    pub(crate) fn is_resource(&self, applications: &Applications) -> Known {
         let Applications { all, include, exclude_all, exclude, user_action } = applications;
         let mut included = Known::of(*all).max(self.is_named(include));
         if *user_action {

@@ -99,6 +99,34 @@ impl ObjectKey {
     }
 }
 
+impl fmt::Display for ObjectKey {
+    /// The id, as far as the key tells: GUIDs in lower case, short ids as they came, of a longer one what
+    /// it is keyed by.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [low, high] = self.bits;
+        let bytes = (u128::from(high) << 64 | u128::from(low)).to_le_bytes();
+        let hex = u128::from_be_bytes(bytes);
+        match self.form {
+            Form::Guid => {
+                let text = format!("{hex:032x}");
+                let mut rest = text.as_str();
+                for (place, digits) in [8, 4, 4, 4, 12].into_iter().enumerate() {
+                    let (group, more) = rest.split_at_checked(digits).unwrap_or((rest, ""));
+                    rest = more;
+                    write!(f, "{}{group}", if place == 0 { "" } else { "-" })?;
+                }
+                Ok(())
+            }
+            Form::Inline => {
+                let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+                let text = bytes.get(..end).and_then(|bytes| std::str::from_utf8(bytes).ok());
+                f.write_str(text.unwrap_or_default())
+            }
+            Form::Digest => write!(f, "sha256:{hex:032x}"),
+        }
+    }
+}
+
 /// A name as it came with a token: what [`Name`] is compared with, without an allocation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum NameText<'a> {
@@ -236,6 +264,18 @@ mod tests {
         assert_ne!(name("Contoso"), name("contoso"));
         let not_hexadecimal = "3D46DBDA-8382-466A-856D-EB00CBC6B91G";
         assert_eq!(name(not_hexadecimal).as_str(), not_hexadecimal);
+    }
+
+    #[test]
+    fn a_key_shows_the_id_as_far_as_it_tells() {
+        let guid = "3d46dbda-8382-466a-856d-eb00cbc6b910";
+        assert_eq!(key(&guid.to_uppercase()).to_string(), guid);
+        for id in ["u", "zürich", "0123456789abcdef"] {
+            assert_eq!(key(id).to_string(), id);
+        }
+        // The first half of what sha256sum says.
+        let long = key("0123456789abcdefg").to_string();
+        assert_eq!(long, "sha256:8378b19d693ee89e2ca594b6ec0abfaa");
     }
 
     #[test]

@@ -27,6 +27,8 @@
 //! | [`request`], [`rules`] | what is asked, and what the operator decided |
 //! | `evaluate` | which policies apply |
 //! | [`decide`](mod@decide), [`decision`], [`challenge`] | who gets in, and how a refusal reads |
+//! | [`explain`](mod@explain), [`remedy`], `witness` | why, and what would change it |
+//! | [`inspect`] | what is known of a tenant and of a subject |
 //! | [`sink`], [`log_view`], [`ingest`] | how surfaces reach a log and see it; what became of its records |
 //! | [`ids`], [`position`], [`time`], [`limits`] | parsed values and bounds |
 //!
@@ -46,14 +48,17 @@ pub mod digest;
 pub mod directory;
 mod evaluate;
 pub mod event;
+pub mod explain;
 pub mod ids;
 pub mod index;
 pub mod ingest;
+pub mod inspect;
 pub mod limits;
 pub mod log_view;
 pub mod policy;
 pub mod position;
 pub mod publish;
+pub mod remedy;
 pub mod request;
 pub mod retention;
 mod row;
@@ -64,3 +69,4 @@ mod state;
 mod tenant;
 pub mod time;
 mod version;
+mod witness;

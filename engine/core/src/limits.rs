@@ -63,6 +63,15 @@ pub const OUTDATED_GRACE_DEFAULT: Duration = Duration::from_hours(2);
 /// The token that is issued when the identity provider saw another address. SOURCE: SEMANTICS.md D5.
 pub const ONE_HOUR: Duration = Duration::from_hours(1);
 
+/// Times that a request is decided again to find what would change the answer. Each round answers at least
+/// one of five: time, token, sign-in, address, and the place of the sign-in; one more finds nothing new.
+/// At the bound what is named may not be all. Source: counted.
+pub const REMEDY_ROUNDS_MAX: usize = 12;
+
+/// Ranges of a location whose first address is tried, to find one from which the answer would be another.
+/// At the bound the location is taken to have none. Source: guess; a decision is a microsecond.
+pub const REMEDY_ADDRESSES_MAX: usize = 256;
+
 /// Notes kept about records that could not be understood; the oldest goes first, the count stays.
 /// Guess: more than anybody reads.
 pub const QUARANTINE_NOTES_MAX: usize = 100;

@@ -181,6 +181,11 @@ impl<'a> Token<'a> {
         self.tenant.as_str()
     }
 
+    /// The subject's id.
+    pub const fn subject(&self) -> &str {
+        self.subject.as_str()
+    }
+
     /// Who issued it.
     pub fn issuer(&self) -> &str {
         self.issuer.as_str()

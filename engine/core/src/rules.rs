@@ -221,6 +221,18 @@ impl Issuers {
         exact.or_else(|| self.templates.iter().find(|template| template.matches(issuer, tenant)))
     }
 
+    /// Adds an issuer of one tenant that is nothing else, in place of one of that name.
+    pub(crate) fn add_plain(&mut self, issuer: &str, tenant: &str) {
+        let added = Issuer {
+            name: issuer.to_owned(),
+            tenants: IssuerTenants::Named(Name::parse(tenant).into_iter().collect()),
+            issue_time_skew: Duration::ZERO,
+            authorization_uri: None,
+            judged: Judged::default(),
+        };
+        self.exact.insert(issuer.to_owned(), added);
+    }
+
     /// The largest back-dating of any issuer: the horizon must cover it.
     pub fn issue_time_skew_max(&self) -> Duration {
         let all = self.exact.values().chain(&self.templates);

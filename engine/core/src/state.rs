@@ -335,7 +335,7 @@ impl State {
     }
 
     /// Everything that sources say of an object in one respect, whether it counts or not.
-    fn registers_of(
+    pub(crate) fn registers_of(
         &self,
         tenant: Number,
         facet: Facet,
@@ -355,16 +355,7 @@ impl State {
         facet: Facet,
         object: ObjectKey,
     ) -> impl Iterator<Item = &'s RegisterRow> + 's {
-        let counts = move |register: &&RegisterRow| {
-            let Some(declared) = tenant.declared(register.source) else { return true };
-            let corrects = match facet {
-                Facet::Account => declared.declaration.emits_enabled,
-                Facet::DeviceState | Facet::DeviceCompliance => {
-                    declared.declaration.emits_device_clear
-                }
-            };
-            corrects && declared.declaration.retired.is_none_or(|retired| register.at > retired)
-        };
+        let counts = move |register: &&RegisterRow| tenant.counts(facet, register);
         let restricts = |register: &&RegisterRow| register.standing > HARMLESS;
         self.registers_of(number, facet, object).filter(restricts).filter(counts)
     }

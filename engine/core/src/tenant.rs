@@ -6,10 +6,11 @@
 
 use std::sync::Arc;
 
+use crate::consequence::Facet;
 use crate::event::{Declaration, RecordKey};
 use crate::ids::Name;
 use crate::index::names::{Names, Number};
-use crate::row::{Cutoff, CutoffKind};
+use crate::row::{Cutoff, CutoffKind, RegisterRow};
 use crate::time::UnixMillis;
 
 /// Every tenant of which an event was seen.
@@ -104,6 +105,18 @@ impl Tenant {
     /// The newest word about each source.
     pub(crate) fn declarations(&self) -> &[DeclaredSource] {
         &self.declarations
+    }
+
+    /// Whether what a register says counts (E13).
+    pub(crate) fn counts(&self, facet: Facet, register: &RegisterRow) -> bool {
+        let Some(DeclaredSource { declaration, .. }) = self.declared(register.source) else {
+            return true;
+        };
+        let corrects = match facet {
+            Facet::Account => declaration.emits_enabled,
+            Facet::DeviceState | Facet::DeviceCompliance => declaration.emits_device_clear,
+        };
+        corrects && declaration.retired.is_none_or(|retired| register.at > retired)
     }
 
     pub(crate) fn declared(&self, source: Number) -> Option<&DeclaredSource> {

@@ -125,6 +125,42 @@ impl UnixSeconds {
     }
 }
 
+/// An instant as a day and a time of day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Utc(UnixMillis);
+
+impl UnixMillis {
+    /// As a day and a time of day, in RFC 3339.
+    pub const fn utc(self) -> Utc {
+        Utc(self)
+    }
+}
+
+impl fmt::Display for Utc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Years begin in March, so that a leap day is a year's last. 400 of them are always as long.
+        const DAYS_OF_400_YEARS: u64 = 146_097;
+        const DAYS_FROM_0000_03_01_TO_1970: u64 = 719_468;
+        let Self(UnixMillis(millis)) = *self;
+        let (days, millis) = (millis / 86_400_000, millis % 86_400_000);
+        let days = days + DAYS_FROM_0000_03_01_TO_1970;
+        let (era, day) = (days / DAYS_OF_400_YEARS, days % DAYS_OF_400_YEARS);
+        let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+        let day_of_year = day - (365 * year + year / 4 - year / 100);
+        let month = (5 * day_of_year + 2) / 153;
+        let day = day_of_year - (153 * month + 2) / 5 + 1;
+        let (month, later) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+        let year = era * 400 + year + later;
+        let (seconds, millis) = (millis / 1000, millis % 1000);
+        let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")?;
+        if millis > 0 {
+            write!(f, ".{millis:03}")?;
+        }
+        f.write_str("Z")
+    }
+}
+
 impl fmt::Display for UnixMillis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -186,5 +222,21 @@ mod tests {
         assert_eq!(UnixMillis(u64::MAX).saturating_add(Duration::MAX).as_millis(), u64::MAX);
         assert_eq!(UnixMillis(5).since(UnixMillis(9)), Duration::ZERO);
         assert_eq!(UnixSeconds(i64::MAX).next().as_seconds(), i64::MAX);
+    }
+
+    #[test]
+    fn an_instant_is_a_day_and_a_time_of_day() {
+        // By GNU date.
+        for (millis, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399_999, "2000-02-28T23:59:59.999Z"),
+            (951_782_400_000, "2000-02-29T00:00:00Z"),
+            (1_709_251_199_000, "2024-02-29T23:59:59Z"),
+            (1_768_478_400_000, "2026-01-15T12:00:00Z"),
+            (4_107_542_400_000, "2100-03-01T00:00:00Z"),
+            (limits::TIME_MS_MAX, "9999-12-31T23:59:59.999Z"),
+        ] {
+            assert_eq!(UnixMillis::from_millis(millis).utc().to_string(), text);
+        }
     }
 }

@@ -43,6 +43,11 @@ impl Names {
         number
     }
 
+    /// The name of a number. Looks at every name.
+    pub(crate) fn name(&self, number: Number) -> Option<&Name> {
+        self.iter().find(|(_, known)| *known == number).map(|(name, _)| name)
+    }
+
     /// Every name with its number, in no particular order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Name, Number)> {
         self.numbers.iter().map(|(name, number)| (name, *number))

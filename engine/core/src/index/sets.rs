@@ -72,6 +72,11 @@ impl Members {
         chunk.members.contains(low) && (side == Side::Include || !chunk.tied.contains(low))
     }
 
+    /// How many members there are, where a policy includes the group.
+    pub(crate) fn len(&self) -> u64 {
+        self.chunks.values().map(|chunk| chunk.members.len()).sum()
+    }
+
     /// When a single change brought the subject into (out of) the group, where that is the last
     /// word about it (P8).
     pub(crate) fn changed(&self, subject: u32, side: Side) -> Option<UnixMillis> {

@@ -1,0 +1,226 @@
+//! What is known of a tenant and of a subject, for people.
+//!
+//! This searches and sorts, and may look at every row: never on the path of a request.
+
+use std::fmt;
+
+use crate::consequence::{Facet, FinerKind};
+use crate::decision::ScopeName;
+use crate::directory::Directory;
+pub use crate::directory::inspect::{
+    Edition, Fingerprint, GroupView, LocationKind, LocationView, MembershipView, Obstacle,
+    PolicyView, SettingsView,
+};
+use crate::event::{Declaration, RiskLevel};
+use crate::ids::{Name, ObjectKey};
+use crate::index::Row;
+use crate::index::names::Number;
+use crate::row::{CutoffKind, Hint, NO_ISSUER, PairKey};
+use crate::snapshot::Snapshot;
+use crate::tenant::Tenant;
+use crate::time::UnixMillis;
+
+/// What is known of a tenant.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TenantView {
+    /// Its name.
+    pub name: Name,
+    /// What it decided; `None`: nothing was told, so that CAE is on for everybody.
+    pub settings: Option<SettingsView>,
+    /// Tokens issued before are revoked.
+    pub cutoff: Option<UnixMillis>,
+    /// What is declared of its sources, by name.
+    pub sources: Vec<SourceView>,
+    /// Its policies, by id.
+    pub policies: Vec<PolicyView>,
+    /// Its locations, by id.
+    pub locations: Vec<LocationView>,
+    /// Its groups and roles, by id.
+    pub groups: Vec<GroupView>,
+}
+
+/// What is declared of a source (E13).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceView {
+    /// Its name.
+    pub name: Name,
+    /// What.
+    pub declaration: Declaration,
+}
+
+/// What is known of a subject.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SubjectView {
+    /// Cutoffs of the user, and of things of the user's, the highest first.
+    pub cutoffs: Vec<CutoffView>,
+    /// The last word of each source about the account, by source.
+    pub registers: Vec<RegisterView>,
+    /// Groups and roles of which it is or was a member, by id.
+    pub memberships: Vec<MembershipView>,
+}
+
+/// A cutoff.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CutoffView {
+    /// Which tokens of the user.
+    pub scope: ScopeName,
+    /// Counts where a resource minds a risk of this level.
+    pub risk: Option<RiskLevel>,
+    /// The session, token, client or device; `None` with such a scope: tokens that name none.
+    pub finer: Option<ObjectKey>,
+    /// Tokens issued before are revoked.
+    pub at: UnixMillis,
+    /// The later of the cutoff and the append time of its records, to the second.
+    pub kept: UnixMillis,
+}
+
+/// The last word of a source about an account or a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegisterView {
+    /// Who says so.
+    pub source: Name,
+    /// What.
+    pub standing: Standing,
+    /// Since when.
+    pub at: UnixMillis,
+    /// When the newest record about it was appended.
+    pub appended: UnixMillis,
+    /// Whether it counts (E13).
+    pub counts: bool,
+}
+
+/// What a source says of an account or a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    facet: Facet,
+    standing: u8,
+}
+
+impl Standing {
+    /// Whether it refuses nobody.
+    pub const fn is_harmless(self) -> bool {
+        self.standing == 0
+    }
+
+    /// In a word.
+    pub const fn as_str(self) -> &'static str {
+        match (self.facet, self.standing) {
+            (Facet::Account, 0) => "enabled",
+            (Facet::DeviceState, 0) => "cleared",
+            (Facet::DeviceCompliance, 0) => "compliant",
+            (Facet::DeviceCompliance, _) => "not compliant",
+            (Facet::Account | Facet::DeviceState, 1) => "disabled",
+            (Facet::Account | Facet::DeviceState, _) => "deleted",
+        }
+    }
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Snapshot {
+    /// The tenants of which an event was seen, in no particular order.
+    pub fn tenants(&self) -> impl Iterator<Item = &Name> {
+        self.state.tenants.names().iter().map(|(name, _)| name)
+    }
+
+    /// What is known of a tenant; `None` where no event ever named it.
+    pub fn tenant(&self, tenant: &Name) -> Option<TenantView> {
+        let (number, row) = self.state.tenants.get(tenant.as_str())?;
+        let directory = self.state.directories.get(number);
+        let sources = row.declarations().iter().filter_map(|declared| {
+            let name = self.state.sources.name(declared.source())?.clone();
+            Some(SourceView { name, declaration: declared.declaration })
+        });
+        let mut sources: Vec<_> = sources.collect();
+        sources.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+        Some(TenantView {
+            name: tenant.clone(),
+            settings: directory.and_then(Directory::settings_view),
+            cutoff: Some(row.cutoff.at).filter(|at| *at > UnixMillis::ZERO),
+            sources,
+            policies: directory.map(Directory::policy_views).unwrap_or_default(),
+            locations: directory.map(Directory::location_views).unwrap_or_default(),
+            groups: directory.map(Directory::group_views).unwrap_or_default(),
+        })
+    }
+
+    /// What is known of a subject of a tenant; `None` where no event ever named the tenant. A subject
+    /// that no event named has nothing. Looks at every cutoff within one user, where this one has any.
+    pub fn subject(&self, tenant: &Name, subject: ObjectKey) -> Option<SubjectView> {
+        let (number, row) = self.state.tenants.get(tenant.as_str())?;
+        let directory = self.state.directories.get(number);
+        let memberships = self
+            .state
+            .subject(number, subject)
+            .and_then(|subject| Some(directory?.membership_views(subject)))
+            .unwrap_or_default();
+        let mut registers: Vec<_> = self.words(number, row, Facet::Account, subject).collect();
+        registers.sort_unstable_by(|one, other| one.source.cmp(&other.source));
+        Some(SubjectView { cutoffs: self.cutoffs(number, row, subject), registers, memberships })
+    }
+
+    fn cutoffs(&self, number: Number, tenant: &Tenant, user: ObjectKey) -> Vec<CutoffView> {
+        use ScopeName::{User, UserClient, UserDevice, UserSession, UserToken};
+        let pair = |kind| match kind {
+            FinerKind::Session => UserSession,
+            FinerKind::Token => UserToken,
+            FinerKind::Client => UserClient,
+            FinerKind::Device => UserDevice,
+        };
+        let levels = [RiskLevel::Low, RiskLevel::Medium, RiskLevel::High];
+        let plain = [(CutoffKind::User, User, None)];
+        let risks = levels.map(|level| (CutoffKind::risk(level), User, Some(level)));
+        let without = FinerKind::ALL.map(|kind| (CutoffKind::without(kind), pair(kind), None));
+        let mut hints = Hint::NONE;
+        let mut cutoffs = Vec::new();
+        for (kind, scope, risk) in plain.into_iter().chain(risks).chain(without) {
+            let Some(row) = self.state.cutoff(number, tenant, kind, NO_ISSUER, user) else {
+                continue;
+            };
+            if kind == CutoffKind::User {
+                hints = row.hints;
+            }
+            let cutoff = row.cutoff();
+            if cutoff.at > UnixMillis::ZERO {
+                let (at, kept) = (cutoff.at, cutoff.kept);
+                cutoffs.push(CutoffView { scope, risk, finer: None, at, kept });
+            }
+        }
+        if FinerKind::ALL.into_iter().any(|kind| hints.has(Hint::pair(kind))) {
+            let rows = self.state.pairs.iter().map(|row| (row.key(), row.cutoff()));
+            let own = rows.filter(|(key, _)| key.tenant == number && key.user == user);
+            cutoffs.extend(own.map(|(PairKey { kind, finer, .. }, cutoff)| CutoffView {
+                scope: pair(kind),
+                risk: None,
+                finer: Some(finer),
+                at: cutoff.at,
+                kept: cutoff.kept,
+            }));
+        }
+        cutoffs.sort_by_key(|cutoff| (std::cmp::Reverse(cutoff.at), cutoff.scope, cutoff.finer));
+        cutoffs
+    }
+
+    /// What sources say of an object in one respect, whether it counts or not.
+    pub(crate) fn words<'s>(
+        &'s self,
+        number: Number,
+        tenant: &'s Tenant,
+        facet: Facet,
+        object: ObjectKey,
+    ) -> impl Iterator<Item = RegisterView> + 's {
+        self.state.registers_of(number, facet, object).filter_map(move |register| {
+            Some(RegisterView {
+                source: self.state.sources.name(register.source)?.clone(),
+                standing: Standing { facet, standing: register.standing },
+                at: register.at,
+                appended: register.appended,
+                counts: tenant.counts(facet, register),
+            })
+        })
+    }
+}
