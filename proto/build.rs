@@ -6,12 +6,14 @@ use std::{env, fs};
 
 use prost::Message;
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 7] = [
     "caed/v1/event.proto",
     "caed/v1/decision.proto",
+    "caed/v1/explain.proto",
     "caed/v1/log.proto",
     "caed/v1/publish.proto",
     "caed/v1/status.proto",
+    "caed/v1/tenant.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -2,9 +2,13 @@
 //!
 //! The same question goes all ways: straight to [`decide`], through the services on a loopback
 //! socket with the generated client, and to the oracle as plain data. All answers are told in the
-//! scenario's words and compared with what it expects. All that differ are listed.
+//! scenario's words and compared with what it expects. All that differ are listed. The same service
+//! explains each answer: see [`remedy`].
 
 #![expect(clippy::expect_used, reason = "a test stops where it fails")]
+
+#[path = "scenarios/remedy.rs"]
+mod remedy;
 
 use std::alloc::System;
 use std::collections::BTreeMap;
@@ -27,6 +31,7 @@ use caed_core::snapshot::Snapshot;
 use caed_core::time::{Clock, UnixMillis};
 use caed_proto::v1;
 use caed_proto::v1::access_evaluation_client::AccessEvaluationClient;
+use caed_proto::v1::operations_client::OperationsClient;
 use caed_surfaces::native::{Parts, routes};
 use caed_surfaces::pdp::Pdp;
 use caed_tests::answer::{self, Told};
@@ -37,7 +42,7 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::transport::Server;
+use tonic::transport::{Endpoint, Server};
 
 /// Counts allocations: a decision that allows makes none.
 #[global_allocator]
@@ -147,7 +152,8 @@ async fn problems(scenario: &Scenario) -> Vec<String> {
     let expected = oracle::expected(&world, &events, &plain::request(scenario));
     answer::check(scenario, "oracle", &answer::of_oracle(scenario, &expected), &mut problems);
 
-    let reply = ask_over_grpc(before, asked, scenario, profile).await;
+    let (reply, explained) = ask_over_grpc(before, asked, scenario, profile).await;
+    problems.extend(remedy::problems(scenario, &reply, &explained));
     answer::check(scenario, "grpc", &of_reply(scenario, &reply), &mut problems);
     let known = reply.knowledge.as_ref().map(|knowledge| knowledge.generation);
     if known != Some(decision.generation) {
@@ -184,7 +190,7 @@ async fn ask_over_grpc(
     asked: Snapshot,
     scenario: &Scenario,
     profile: Arc<Profile>,
-) -> v1::EvaluateReply {
+) -> (v1::EvaluateReply, v1::ExplainReply) {
     let (mut publisher, reader) = publish::cell(before);
     publisher.publish(asked);
     let (routes, _health) = routes(Parts {
@@ -204,18 +210,21 @@ async fn ask_over_grpc(
         let ended = async { ended.await.unwrap_or_default() };
         Server::builder().add_routes(routes).serve_with_incoming_shutdown(incoming, ended).await
     });
-    let client = AccessEvaluationClient::connect(format!("http://{address}")).await;
-    let mut client = client.expect("a server that listens");
+    let channel = Endpoint::from_shared(format!("http://{address}")).expect("an address");
+    let channel = channel.connect().await.expect("a server that listens");
+    let mut decisions = AccessEvaluationClient::new(channel.clone());
+    let mut operations = OperationsClient::new(channel);
     let request = v1::EvaluateRequest {
         profile: scenario.named_profile.clone().unwrap_or_default(),
-        client: self::client(scenario),
+        client: client(scenario),
         token: Some(v1::evaluate_request::Token::Claims(scenario.token.claims())),
     };
-    let reply = client.evaluate(request).await.expect("an answer");
-    drop(client);
+    let reply = decisions.evaluate(request.clone()).await.expect("an answer");
+    let explained = operations.explain(request).await.expect("an explanation");
+    drop((decisions, operations));
     end.send(()).expect("a server that still listens");
     server.await.expect("no panic").expect("a clean end");
-    reply.into_inner()
+    (reply.into_inner(), explained.into_inner())
 }
 
 fn of_reply(scenario: &Scenario, reply: &v1::EvaluateReply) -> Told {

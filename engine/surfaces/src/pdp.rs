@@ -10,6 +10,7 @@ use std::time::Duration;
 use caed_core::challenge;
 use caed_core::decide::decide;
 use caed_core::decision::{Decision, Verdict};
+use caed_core::explain::{Explanation, explain};
 use caed_core::publish::{Loaded, SnapshotReader};
 use caed_core::request::{AccessRequest, Malformed, Seen, Token};
 use caed_core::rules::{Profile, SHIPPED};
@@ -151,6 +152,17 @@ impl Moment<'_> {
             self.tell_ip_variation(&request);
         }
         decision
+    }
+
+    /// Explains what [`decide`](Self::decide) would answer. Nobody is let in or refused by it, so it is
+    /// not counted.
+    pub fn explain(
+        &self,
+        token: Result<Token<'_>, Malformed>,
+        profile: &Profile,
+        seen: Seen,
+    ) -> Explanation {
+        explain(&self.snapshot, &AccessRequest { token, profile, seen }, self.now)
     }
 
     /// A judged token passed where policy blocks the address (D5): stolen, it would pass, too. So it

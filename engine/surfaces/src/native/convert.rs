@@ -1,6 +1,9 @@
 //! The wire and the core, in both directions. Wire messages are taken apart whole, so that a new
 //! field does not compile until somebody has thought about it.
 
+pub(super) mod explain;
+pub(super) mod tenant;
+
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -12,6 +15,7 @@ use caed_core::ingest::{Ingest, Quarantined};
 use caed_core::log_view::{LogView, PartitionView};
 use caed_core::position::{Frontier, Position, Reached, Topics};
 use caed_core::request::{Malformed, Seen, Token};
+use caed_core::rules::Profile;
 use caed_core::sink::{Accepted, AppendError, Notice};
 use caed_core::snapshot::Counts;
 use caed_core::time::UnixSeconds;
@@ -22,25 +26,44 @@ use tonic::{Code, Status};
 use crate::limits;
 use crate::pdp::Moment;
 
+/// What is asked.
+struct Asked<'a> {
+    token: Result<Token<'a>, Malformed>,
+    profile: &'a Profile,
+    seen: Seen,
+}
+
+impl<'a> Asked<'a> {
+    fn of(
+        moment: &'a Moment<'_>,
+        request: &'a v1::EvaluateRequest,
+        field: impl Fn() -> String,
+    ) -> Result<Self, Status> {
+        let v1::EvaluateRequest { profile, client, token } = request;
+        let Some(v1::evaluate_request::Token::Claims(asked)) = token else {
+            return Err(Status::invalid_argument(format!(
+                "{}: is missing; give the claims of the verified token",
+                field()
+            )));
+        };
+        let profile = moment.profile(profile).ok_or_else(|| {
+            let known = moment.profile_names().collect::<Vec<_>>().join(", ");
+            Status::invalid_argument(format!(
+                "profile: `{profile}` is not known; known are {known}"
+            ))
+        })?;
+        Ok(Self { token: claims::token(asked), profile, seen: seen_of(client.as_ref()) })
+    }
+}
+
 /// Answers one request.
 pub(super) fn evaluate(
     moment: &Moment<'_>,
     request: &v1::EvaluateRequest,
     field: impl Fn() -> String,
 ) -> Result<v1::EvaluateReply, Status> {
-    let v1::EvaluateRequest { profile, client, token } = request;
-    let Some(v1::evaluate_request::Token::Claims(asked)) = token else {
-        return Err(Status::invalid_argument(format!(
-            "{}: is missing; give the claims of the verified token",
-            field()
-        )));
-    };
-    let profile = moment.profile(profile).ok_or_else(|| {
-        let known = moment.profile_names().collect::<Vec<_>>().join(", ");
-        Status::invalid_argument(format!("profile: `{profile}` is not known; known are {known}"))
-    })?;
-    let token = claims::token(asked);
-    let decision = moment.decide(token, profile, seen_of(client.as_ref()));
+    let Asked { token, profile, seen } = Asked::of(moment, request, field)?;
+    let decision = moment.decide(token, profile, seen);
     Ok(reply_of(moment, &decision, token.as_ref()))
 }
 

@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::time::Duration;
 
+use caed_core::position::Topics;
 use caed_proto::v1;
 use caed_proto::v1::access_evaluation_server::AccessEvaluation;
 use caed_proto::v1::event_publisher_server::EventPublisher;
@@ -14,6 +15,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::Parts;
 use super::convert;
 use crate::limits;
+use crate::pdp::Moment;
 
 /// All services of `caed.v1` on the same parts.
 #[derive(Clone)]
@@ -30,6 +32,17 @@ impl Service {
     fn micros_since(&self, started: Duration) -> u64 {
         let elapsed = self.parts.pdp.uptime().saturating_sub(started);
         u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// Answers on a thread of its own: so much work would hold up those who ask for decisions.
+    async fn apart<R: Send + 'static>(
+        &self,
+        answer: impl FnOnce(&Moment<'_>, &Topics) -> Result<R, Status> + Send + 'static,
+    ) -> Result<Response<R>, Status> {
+        let Parts { pdp, topics, .. } = self.parts.clone();
+        let answered = tokio::task::spawn_blocking(move || answer(&pdp.moment(), &topics));
+        let reply = answered.await.map_err(|_| Status::internal("the answer could not be made"))?;
+        reply.map(Response::new)
     }
 
     fn evaluate_one(&self, request: &v1::EvaluateRequest) -> Result<v1::EvaluateReply, Status> {
@@ -139,14 +152,41 @@ impl Operations for Service {
         &self,
         _: Request<v1::DigestRequest>,
     ) -> Result<Response<v1::DigestReply>, Status> {
-        let Parts { pdp, topics, .. } = self.parts.clone();
-        // So much work would hold up those who ask for decisions.
-        let digest = tokio::task::spawn_blocking(move || {
-            let moment = pdp.moment();
-            let knowledge = Some(convert::knowledge_of(&moment, &topics));
-            v1::DigestReply { digest: moment.digest().to_string(), knowledge }
-        });
-        let digest = digest.await.map_err(|_| Status::internal("the digest could not be taken"))?;
-        Ok(Response::new(digest))
+        let digest = |moment: &Moment<'_>, topics: &Topics| {
+            let knowledge = Some(convert::knowledge_of(moment, topics));
+            Ok(v1::DigestReply { digest: moment.digest().to_string(), knowledge })
+        };
+        self.apart(digest).await
+    }
+
+    async fn explain(
+        &self,
+        request: Request<v1::EvaluateRequest>,
+    ) -> Result<Response<v1::ExplainReply>, Status> {
+        let request = request.into_inner();
+        let explain = move |moment: &Moment<'_>, topics: &Topics| {
+            let mut reply = convert::explain::explain(moment, &request)?;
+            if let Some(decision) = &mut reply.decision {
+                decision.knowledge = Some(convert::knowledge_of(moment, topics));
+            }
+            Ok(reply)
+        };
+        self.apart(explain).await
+    }
+
+    async fn get_tenant(
+        &self,
+        request: Request<v1::GetTenantRequest>,
+    ) -> Result<Response<v1::GetTenantReply>, Status> {
+        let request = request.into_inner();
+        self.apart(move |moment, topics| convert::tenant::tenant(moment, &request, topics)).await
+    }
+
+    async fn get_subject(
+        &self,
+        request: Request<v1::GetSubjectRequest>,
+    ) -> Result<Response<v1::GetSubjectReply>, Status> {
+        let request = request.into_inner();
+        self.apart(move |moment, topics| convert::tenant::subject(moment, &request, topics)).await
     }
 }

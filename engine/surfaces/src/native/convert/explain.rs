@@ -1,0 +1,157 @@
+//! Explanations on the wire.
+
+use std::net::IpAddr;
+
+use caed_core::explain::{Explanation, Fact, Outcome, Step, Value};
+use caed_core::remedy::Remedy;
+use caed_core::request::{Seen, Token};
+use caed_core::time::{UnixMillis, UnixSeconds, Utc};
+use caed_proto::v1;
+use caed_proto::v1::remedy::Change;
+use tonic::Status;
+
+use super::{Asked, millis, reply_of, saturating};
+use crate::pdp::Moment;
+
+/// Explains one decision.
+pub(in crate::native) fn explain(
+    moment: &Moment<'_>,
+    request: &v1::EvaluateRequest,
+) -> Result<v1::ExplainReply, Status> {
+    let Asked { token, profile, seen } = Asked::of(moment, request, || "token".to_owned())?;
+    let Explanation { decision, steps, remedies } = moment.explain(token, profile, seen);
+    Ok(v1::ExplainReply {
+        decision: Some(reply_of(moment, &decision, token.as_ref())),
+        address: Some(address_of(seen, request.client.as_ref())),
+        steps: steps.into_iter().map(step_of).collect(),
+        remedies: remedies
+            .into_iter()
+            .map(|remedy| remedy_of(remedy, token.as_ref().ok()))
+            .collect(),
+    })
+}
+
+/// The address that counted, and why that one.
+fn address_of(seen: Seen, client: Option<&v1::ClientAddress>) -> v1::SeenAddress {
+    use v1::client_address::Is;
+    let given = match client.and_then(|client| client.is.as_ref()) {
+        Some(Is::Ip(text)) => text.clone(),
+        Some(Is::NoneByNature(_)) | None => String::new(),
+    };
+    let (address, basis) = match seen {
+        Seen::At(address) => (address.to_string(), v1::AddressBasis::Given),
+        Seen::NoneByNature => (String::new(), v1::AddressBasis::NoneByNature),
+        Seen::Unknown if given.is_empty() => (String::new(), v1::AddressBasis::Missing),
+        Seen::Unknown => (String::new(), v1::AddressBasis::Unreadable),
+    };
+    v1::SeenAddress { address, basis: basis.into(), given }
+}
+
+fn step_of(step: Step) -> v1::Step {
+    let Step { rule, outcome, facts } = step;
+    let outcome = match outcome {
+        Outcome::Passed => v1::StepOutcome::Passed,
+        Outcome::Spoke => v1::StepOutcome::Spoke,
+        Outcome::LeftOut => v1::StepOutcome::LeftOut,
+        Outcome::NotReached => v1::StepOutcome::NotReached,
+    };
+    v1::Step {
+        rule: rule.id().to_owned(),
+        title: rule.title().to_owned(),
+        outcome: outcome.into(),
+        facts: facts.into_iter().map(fact_of).collect(),
+    }
+}
+
+fn fact_of(fact: Fact) -> v1::Fact {
+    let Fact { name, value, reported } = fact;
+    let time = |at: UnixMillis| Some(saturating(at.as_millis()));
+    let (text, time_ms, length_ms) = match value {
+        Value::Text(text) => (text, None, None),
+        Value::Time(at) => (String::new(), time(at), None),
+        Value::Since(at, text) => (text, time(at), None),
+        Value::Length(length) => (String::new(), None, Some(millis(length))),
+    };
+    v1::Fact { name, text, time_ms, length_ms, reported }
+}
+
+/// A second as a day and a time of day.
+fn utc(second: i64) -> Utc {
+    let seconds = u64::try_from(second).unwrap_or_default();
+    UnixMillis::from_millis(seconds.saturating_mul(1000)).utc()
+}
+
+fn remedy_of(remedy: Remedy, token: Option<&Token<'_>>) -> v1::Remedy {
+    let of = |source: &dyn std::fmt::Display| v1::SourceRemedy { source: source.to_string() };
+    let subject = token.map(Token::subject).unwrap_or_default();
+    let (text, change) = match remedy {
+        Remedy::WellFormedToken => (
+            "a token whose claims are well-formed".to_owned(),
+            Change::WellFormedToken(v1::WellFormedTokenRemedy {}),
+        ),
+        Remedy::ConfigureIssuer { issuer, tenant } => (
+            format!("issuer `{issuer}` configured for tenant `{tenant}`"),
+            Change::ConfigureIssuer(v1::IssuerRemedy { issuer, tenant }),
+        ),
+        Remedy::ServeTenant { tenant } => (
+            format!("tenant `{tenant}` among the tenants that are served"),
+            Change::ServeTenant(v1::TenantRemedy { tenant }),
+        ),
+        Remedy::ReadLog => (
+            "the log, read to the end that it had at the start: it is being read".to_owned(),
+            Change::ReadLog(v1::ReadLogRemedy {}),
+        ),
+        Remedy::Wait { until } => {
+            let until_s = until.as_seconds();
+            let text = format!("time: until {}", utc(until_s));
+            (text, Change::Wait(v1::WaitRemedy { until_s }))
+        }
+        Remedy::NewToken { issued_from, signed_in_at } => {
+            let issued_from_s = issued_from.map(UnixSeconds::as_seconds);
+            let signed_in_at = signed_in_at.map(|at: IpAddr| at.to_string()).unwrap_or_default();
+            let from = issued_from_s
+                .map(|s| format!(", issued at {} or later", utc(s)))
+                .unwrap_or_default();
+            let at = match signed_in_at.as_str() {
+                "" => String::new(),
+                at => format!(", for a sign-in from {at}"),
+            };
+            let change = v1::NewTokenRemedy { issued_from_s, signed_in_at };
+            (format!("a new token{from}{at}"), Change::NewToken(change))
+        }
+        Remedy::SignIn { from } => {
+            let from_s = from.as_seconds();
+            let text = format!("a new sign-in at {} or later, and a token of it", utc(from_s));
+            (text, Change::SignIn(v1::SignInRemedy { from_s }))
+        }
+        Remedy::EnableAccount { source } => (
+            format!("account `{subject}` enabled by source `{source}`"),
+            Change::EnableAccount(of(&source)),
+        ),
+        Remedy::ClearDevice { source } => {
+            (format!("the device cleared by source `{source}`"), Change::ClearDevice(of(&source)))
+        }
+        Remedy::DeviceCompliant { source } => (
+            format!("the device found compliant by source `{source}`"),
+            Change::DeviceCompliant(of(&source)),
+        ),
+        Remedy::Address { inside, outside, such_as } => {
+            let such_as = such_as.to_string();
+            let place = if inside.is_empty() {
+                match outside.as_slice() {
+                    [] => String::new(),
+                    outside => format!(" outside {}", outside.join(", ")),
+                }
+            } else {
+                format!(" inside {}", inside.join(", or "))
+            };
+            let text = format!("an address{place}, such as {such_as}");
+            (text, Change::Address(v1::AddressRemedy { inside, outside, such_as }))
+        }
+        Remedy::ChangePolicy { policy } => (
+            format!("policy `{policy}` changed: disabled, or without this user or resource"),
+            Change::ChangePolicy(v1::PolicyRemedy { policy: policy.to_string() }),
+        ),
+    };
+    v1::Remedy { text, change: Some(change) }
+}

@@ -1,0 +1,237 @@
+//! Tenants and subjects on the wire.
+
+use caed_core::event::{Declaration, RiskLevel};
+use caed_core::ids::{Name, ObjectKey};
+use caed_core::inspect::{
+    CutoffView, Edition, GroupView, LocationKind, LocationView, MembershipView, PolicyView,
+    RegisterView, SettingsView, SourceView, SubjectView, TenantView,
+};
+use caed_core::policy::{Evaluation, Frequency, Incapable, Mode, PolicyMode, Selected, Settings};
+use caed_core::position::Topics;
+use caed_core::time::UnixMillis;
+use caed_proto::v1;
+use tonic::Status;
+
+use super::{knowledge_of, saturating, scope_of};
+use crate::pdp::Moment;
+
+/// What is known of a tenant.
+pub(in crate::native) fn tenant(
+    moment: &Moment<'_>,
+    request: &v1::GetTenantRequest,
+    topics: &Topics,
+) -> Result<v1::GetTenantReply, Status> {
+    let v1::GetTenantRequest { tenant } = request;
+    let name = name_of(tenant)?;
+    let knowledge = Some(knowledge_of(moment, topics));
+    let Some(view) = moment.tenant(&name) else {
+        let tenant = name.to_string();
+        return Ok(v1::GetTenantReply { tenant, knowledge, ..v1::GetTenantReply::default() });
+    };
+    let TenantView { name, settings, cutoff, sources, policies, locations, groups } = view;
+    let settings_edition = settings.as_ref().map(|view| edition_of(view.edition));
+    Ok(v1::GetTenantReply {
+        tenant: name.to_string(),
+        known: true,
+        settings: settings.map(settings_of),
+        settings_edition,
+        cutoff_ms: cutoff.map(time),
+        policies: policies.into_iter().map(policy_of).collect(),
+        locations: locations.iter().map(location_of).collect(),
+        groups: groups.iter().map(group_of).collect(),
+        sources: sources.into_iter().map(source_of).collect(),
+        knowledge,
+    })
+}
+
+/// What is known of a subject.
+pub(in crate::native) fn subject(
+    moment: &Moment<'_>,
+    request: &v1::GetSubjectRequest,
+    topics: &Topics,
+) -> Result<v1::GetSubjectReply, Status> {
+    let v1::GetSubjectRequest { tenant, user } = request;
+    let name = match tenant.as_str() {
+        "" => only_tenant(moment)?,
+        tenant => name_of(tenant)?,
+    };
+    let user = ObjectKey::parse(user)
+        .map_err(|problem| Status::invalid_argument(format!("user: `{user}` {problem}")))?;
+    let view = moment.subject(&name, user);
+    let tenant_known = view.is_some();
+    let SubjectView { cutoffs, registers, memberships } = view.unwrap_or_default();
+    Ok(v1::GetSubjectReply {
+        tenant: name.to_string(),
+        tenant_known,
+        known: !(cutoffs.is_empty() && registers.is_empty() && memberships.is_empty()),
+        cutoffs: cutoffs.iter().map(cutoff_of).collect(),
+        registers: registers.into_iter().map(register_of).collect(),
+        memberships: memberships.into_iter().map(membership_of).collect(),
+        knowledge: Some(knowledge_of(moment, topics)),
+    })
+}
+
+fn name_of(tenant: &str) -> Result<Name, Status> {
+    Name::parse(tenant)
+        .map_err(|problem| Status::invalid_argument(format!("tenant: `{tenant}` {problem}")))
+}
+
+/// The tenant that is meant where none is named.
+fn only_tenant(moment: &Moment<'_>) -> Result<Name, Status> {
+    let mut tenants = moment.tenants();
+    match (tenants.next(), tenants.next()) {
+        (Some(only), None) => Ok(only.clone()),
+        (None, _) => Err(Status::invalid_argument("tenant: is missing, and none is known here")),
+        (Some(_), Some(_)) => {
+            Err(Status::invalid_argument("tenant: is missing, and several are known here"))
+        }
+    }
+}
+
+fn time(at: UnixMillis) -> i64 {
+    saturating(at.as_millis())
+}
+
+fn edition_of(edition: Edition) -> v1::Edition {
+    let Edition { since, fingerprint } = edition;
+    v1::Edition { since_ms: time(since), content_hash: fingerprint.to_string() }
+}
+
+fn settings_of(view: SettingsView) -> v1::TenantSettings {
+    let SettingsView { settings, edition: _ } = view;
+    let Settings { mode, only, except, strict, incapable } = settings;
+    let cae = match mode {
+        Mode::On => v1::CaeMode::On,
+        Mode::ReportOnly => v1::CaeMode::ReportOnly,
+        Mode::Off => v1::CaeMode::Off,
+    };
+    let incapable = match incapable {
+        Incapable::Enforce => v1::IncapableClients::Enforce,
+        Incapable::Lifetime => v1::IncapableClients::Lifetime,
+    };
+    let is_nobody = |selected: &Selected| selected.users.is_empty() && selected.groups.is_empty();
+    v1::TenantSettings {
+        cae: cae.into(),
+        only: only.map(selected_of),
+        except: Some(except).filter(|except| !is_nobody(except)).map(selected_of),
+        strict_location: strict,
+        incapable_clients: incapable.into(),
+        part: None,
+    }
+}
+
+fn selected_of(selected: Selected) -> v1::UsersAndGroups {
+    let Selected { users, groups } = selected;
+    let texts = |keys: Vec<ObjectKey>| keys.iter().map(ToString::to_string).collect();
+    v1::UsersAndGroups { users: texts(users), groups: texts(groups) }
+}
+
+fn policy_of(view: PolicyView) -> v1::PolicyReport {
+    let PolicyView {
+        id,
+        mode,
+        grant: _,
+        controls,
+        frequency,
+        evaluation,
+        obstacles,
+        changed,
+        edition,
+    } = view;
+    let state = match mode {
+        PolicyMode::Enabled => v1::PolicyState::Enabled,
+        PolicyMode::ReportOnly => v1::PolicyState::ReportOnly,
+        PolicyMode::Disabled => v1::PolicyState::Disabled,
+    };
+    let cae = match evaluation {
+        Evaluation::Unset => v1::CaeControl::Unspecified,
+        Evaluation::Disabled => v1::CaeControl::Disabled,
+        Evaluation::Strict => v1::CaeControl::Strict,
+    };
+    v1::PolicyReport {
+        policy: id.to_string(),
+        state: state.into(),
+        enforceable: obstacles.is_empty(),
+        obstacles: obstacles.iter().map(ToString::to_string).collect(),
+        grant_controls: controls,
+        sign_in_frequency_s: match frequency {
+            Some(Frequency::Within(within)) => within.as_secs(),
+            // It stands among the obstacles.
+            Some(Frequency::EveryTime) | None => 0,
+        },
+        cae: cae.into(),
+        changed_ms: time(changed),
+        edition: Some(edition_of(edition)),
+    }
+}
+
+fn location_of(view: &LocationView) -> v1::LocationReport {
+    let LocationView { id, kind, ranges, trusted, edition } = *view;
+    let kind = match kind {
+        LocationKind::Ranges => v1::LocationKind::Ranges,
+        LocationKind::Countries => v1::LocationKind::Countries,
+        LocationKind::Unknowable => v1::LocationKind::Unknowable,
+    };
+    v1::LocationReport {
+        location: id.map(|id| id.to_string()).unwrap_or_default(),
+        kind: kind.into(),
+        ranges: ranges as u64,
+        trusted,
+        edition: Some(edition_of(edition)),
+    }
+}
+
+fn group_of(view: &GroupView) -> v1::GroupReport {
+    let GroupView { id, members, edition } = *view;
+    v1::GroupReport { group: id.to_string(), members, edition: edition.map(edition_of) }
+}
+
+fn source_of(view: SourceView) -> v1::SourceDeclared {
+    let SourceView { name, declaration } = view;
+    let Declaration { declared, emits_enabled, emits_device_clear, retired } = declaration;
+    v1::SourceDeclared {
+        name: name.to_string(),
+        declared,
+        emits_enabled,
+        emits_device_clear,
+        retired_ms: retired.map(time).unwrap_or_default(),
+    }
+}
+
+fn cutoff_of(view: &CutoffView) -> v1::CutoffReport {
+    let CutoffView { scope, risk, finer, at, kept } = *view;
+    let risk = match risk {
+        None => v1::RiskLevel::Unspecified,
+        Some(RiskLevel::Low) => v1::RiskLevel::Low,
+        Some(RiskLevel::Medium) => v1::RiskLevel::Medium,
+        Some(RiskLevel::High) => v1::RiskLevel::High,
+    };
+    v1::CutoffReport {
+        scope: scope_of(scope).into(),
+        id: finer.map(|id| id.to_string()).unwrap_or_default(),
+        risk: risk.into(),
+        cutoff_ms: time(at),
+        kept_ms: time(kept),
+    }
+}
+
+fn register_of(view: RegisterView) -> v1::RegisterReport {
+    let RegisterView { source, standing, at, appended, counts } = view;
+    v1::RegisterReport {
+        source: source.to_string(),
+        standing: standing.to_string(),
+        since_ms: time(at),
+        appended_ms: time(appended),
+        counts,
+    }
+}
+
+fn membership_of(view: MembershipView) -> v1::MembershipReport {
+    let MembershipView { group, is_known, is_member, changed } = view;
+    v1::MembershipReport {
+        group: group.to_string(),
+        member: is_member,
+        group_known: is_known,
+        changed_ms: changed.map(time),
+    }
+}
