@@ -197,6 +197,8 @@ fn the_commands_talk_to_a_sidecar() {
     status_is_shown(&at, &address);
     a_reader_that_has_gone_is_no_fault(&at);
     a_directory_is_published(&site, &at);
+    an_answer_is_explained(&at);
+    a_tenant_and_its_users_are_shown(&at);
 
     let config = config.to_str().expect("UTF-8");
     let issued_s = (now_ms() / 1000 - 600).to_string();
@@ -385,6 +387,115 @@ fn status_is_shown(at: &[&str], address: &str) {
     // A flag counts more than the variable.
     let mut command = caed(&[&["status"], at].concat());
     success(&command.env("CAED_AT", "127.0.0.1:1").output().expect("runs"));
+}
+
+/// A user whose account is disabled, at an address that a policy blocks.
+fn an_answer_is_explained(at: &[&str]) {
+    let publish = |event: &[&str]| {
+        success(&run(&[&["publish", event[0], "--tenant", TENANT], &event[1..], at].concat()));
+    };
+    let policy = json!({
+        "policy": "hq-only",
+        "state": "POLICY_STATE_ENABLED",
+        "users": {"includeUsers": ["All"]},
+        "applications": {"include": ["All"]},
+        "locations": {"include": ["All"], "exclude": ["hq"]},
+        "grantControls": ["block"],
+    });
+    let facts = json!({"tenant": TENANT, "source": "admin", "policyChanged": policy}).to_string();
+    success(&run_with(&[&["publish", "--file", "-"], at].concat(), &facts));
+    publish(&["account-disabled", "--source", "hr", "--user", "frank"]);
+
+    let issued_s = (now_ms() / 1000 - 600).to_string();
+    let question = [
+        &token("frank", &issued_s)[..],
+        &["--ipaddr", "198.51.100.7", "--client-ip", "::ffff:192.0.2.1"],
+    ];
+    let question = decide(at, &question.concat());
+    let output = run(&[&question[..], &["--explain"]].concat());
+    assert_eq!(code(&output), Some(3), "{output:?}");
+    let text = stdout(&output);
+    assert!(text.starts_with("CHALLENGE  (HTTP 401)\n  reason    revoked · scope user"), "{text}");
+    let (_, rest) = text.split_once("\nTo be allowed it takes, all together:\n").expect(&text);
+    let (remedies, rules) = rest.split_once("\nRule by rule:\n").expect(rest);
+    // A second that is still to come is worth waiting for.
+    let remedies = remedies.lines().filter(|line| !line.starts_with("  · time: "));
+    let remedies: Vec<&str> = remedies.collect();
+    assert_eq!(remedies.len(), 3, "{text}");
+    for remedy in [
+        "  · account `frank` enabled by source `hr`",
+        "  · an address inside hq, such as 198.51.100.0",
+    ] {
+        assert!(remedies.contains(&remedy), "{text}");
+    }
+    assert!(remedies.iter().any(|it| it.starts_with("  · a new token, issued at 20")), "{text}");
+    let marks: Vec<&str> =
+        rules.lines().filter(|line| !line.starts_with("     ")).map(|line| &line[2..]).collect();
+    assert_eq!(marks.len(), 15, "{text}");
+    for mark in ["✓ D1  the token is alive", "✗ D3  nothing revoked it", "✗ D5  no policy blocks"]
+    {
+        assert!(marks.contains(&mark), "{mark}: {text}");
+    }
+    for fact in [
+        "cutoff of the user  20",
+        "account by `hr`  20",
+        "policy `hq-only`  blocks here",
+        "  the caller gave it as `::ffff:192.0.2.1`\n",
+    ] {
+        assert!(rules.contains(fact), "{fact}: {text}");
+    }
+    let output = run(&[&question[..], &["--explain", "--json"]].concat());
+    let reply: Value = serde_json::from_str(&stdout(&output)).expect("JSON");
+    assert_eq!(reply["decision"]["verdict"], "VERDICT_CHALLENGE");
+    assert_eq!(reply["address"]["address"], "192.0.2.1");
+    let remedies = reply["remedies"].as_array().expect("remedies");
+    let enabled = remedies.iter().find_map(|remedy| remedy.get("enableAccount"));
+    assert_eq!(enabled, Some(&json!({"source": "hr"})), "{reply}");
+}
+
+fn a_tenant_and_its_users_are_shown(at: &[&str]) {
+    let show = |flags: &[&str]| success(&run(&[&["status"], flags, at].concat()));
+    let text = show(&["--tenant", TENANT]);
+    let expected = format!("tenant {TENANT}\ncae        not configured: on, for everybody\n");
+    assert!(text.starts_with(&expected), "{text}");
+    for line in [
+        "\npolicy     hq-only: enabled, block, enforceable, since 20",
+        "\nlocation   hq: 2 ranges, since 20",
+        "\ngroup      admins: 2 members, since 20",
+        "\nknowledge  generation ",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    let reply: Value = serde_json::from_str(&show(&["--tenant", TENANT, "--json"])).expect("JSON");
+    let hash = reply["policies"][0]["edition"]["contentHash"].as_str().expect("a hash");
+    assert_eq!(hash.len(), 32, "{reply}");
+
+    // It is the only tenant.
+    let text = show(&["--user", "frank"]);
+    for line in [
+        &format!("user frank of tenant {TENANT}\ncutoff     20"),
+        "Z  user\naccount    20",
+        "Z  disabled by hr\n",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    let text = show(&["--tenant", TENANT, "--user", "nobody-spoke-of"]);
+    assert!(text.contains("\ngroup      in admins, changed 20"), "{text}");
+    let text = show(&["--user", "never-seen"]);
+    assert!(text.contains("\nnothing is known: no event names this user\n"), "{text}");
+
+    let delete = ["publish", "policy-deleted", "--tenant", TENANT, "--policy", "hq-only"];
+    success(&run(&[&delete, at].concat()));
+
+    for flags in [&["--tenant", "nowhere"][..], &["--tenant", "nowhere", "--user", "frank"]] {
+        let output = run(&[&["status"], flags, at].concat());
+        assert_eq!((code(&output), stdout(&output).as_str()), (Some(1), ""), "{output:?}");
+        let text = stderr(&output);
+        assert!(
+            text.starts_with("caed: tenant `nowhere` is not known: no event names it"),
+            "{text}"
+        );
+    }
 }
 
 fn a_reader_that_has_gone_is_no_fault(at: &[&str]) {

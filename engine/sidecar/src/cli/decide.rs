@@ -5,10 +5,12 @@ use std::process::ExitCode;
 use anyhow::Context;
 use caed_proto::v1;
 use caed_proto::v1::access_evaluation_client::AccessEvaluationClient;
+use caed_proto::v1::operations_client::OperationsClient;
 use clap::Args;
+use tonic::transport::Channel;
 
 use super::private::Private;
-use super::{At, load, output};
+use super::{At, explain, load, output};
 use crate::client;
 use crate::config::{Config, LogChoice};
 
@@ -76,6 +78,9 @@ pub(super) struct Decide {
     /// Reads the log of this configuration instead of asking a sidecar. No sidecar may have it open.
     #[arg(long, value_name = "FILE", conflicts_with = "address")]
     from_log: Option<std::path::PathBuf>,
+    /// Tells why, rule by rule, and what would change the answer.
+    #[arg(long)]
+    explain: bool,
     /// Prints the reply as JSON.
     #[arg(long)]
     json: bool,
@@ -94,24 +99,49 @@ impl Decide {
             Some(private) => private.channel.clone(),
             None => client::connect(&self.at.address()).await?,
         };
-        let reply = AccessEvaluationClient::new(channel)
-            .evaluate(request)
-            .await
-            .map_err(|status| output::refusal(&status))?
-            .into_inner();
+        let verdict = if self.explain {
+            self.explain(channel, request).await
+        } else {
+            self.evaluate(channel, request).await
+        }?;
         if let Some(private) = private {
             private.end().await?;
         }
+        Ok(match verdict {
+            v1::Verdict::Allow => ExitCode::SUCCESS,
+            v1::Verdict::Challenge => ExitCode::from(3),
+            v1::Verdict::Deny | v1::Verdict::Unspecified => ExitCode::from(4),
+        })
+    }
+
+    async fn evaluate(
+        &self,
+        channel: Channel,
+        request: v1::EvaluateRequest,
+    ) -> anyhow::Result<v1::Verdict> {
+        let reply = AccessEvaluationClient::new(channel).evaluate(request).await;
+        let reply = reply.map_err(|status| output::refusal(&status))?.into_inner();
         if self.json {
             output::json(&reply)?;
         } else {
             output::decision(&reply).iter().for_each(output::line);
         }
-        Ok(match reply.verdict() {
-            v1::Verdict::Allow => ExitCode::SUCCESS,
-            v1::Verdict::Challenge => ExitCode::from(3),
-            v1::Verdict::Deny | v1::Verdict::Unspecified => ExitCode::from(4),
-        })
+        Ok(reply.verdict())
+    }
+
+    async fn explain(
+        &self,
+        channel: Channel,
+        request: v1::EvaluateRequest,
+    ) -> anyhow::Result<v1::Verdict> {
+        let reply = OperationsClient::new(channel).explain(request).await;
+        let reply = reply.map_err(|status| output::refusal(&status))?.into_inner();
+        if self.json {
+            output::json(&reply)?;
+        } else {
+            explain::lines(&reply).iter().for_each(output::line);
+        }
+        Ok(reply.decision.map(|decision| decision.verdict()).unwrap_or_default())
     }
 
     fn request(&self) -> anyhow::Result<v1::EvaluateRequest> {

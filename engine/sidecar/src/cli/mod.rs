@@ -6,12 +6,14 @@
 mod check_config;
 mod decide;
 mod demo;
+mod explain;
 mod output;
 mod private;
 mod publish;
 mod publish_directory;
 mod serve;
 mod status;
+mod tenant;
 mod topics;
 
 use std::collections::BTreeMap;

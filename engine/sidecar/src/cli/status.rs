@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use caed_proto::v1;
 use caed_proto::v1::operations_client::OperationsClient;
 use clap::Args;
+use tonic::transport::Channel;
 
-use super::{At, output};
+use super::{At, output, tenant};
 use crate::client;
 
 /// A partition that is younger is not worth a line.
@@ -21,6 +22,13 @@ pub(super) struct Status {
     /// frontier print the same.
     #[arg(long)]
     digest: bool,
+    /// Shows what is known of a tenant: settings, policies, locations, groups.
+    #[arg(long, value_name = "TENANT", conflicts_with = "digest")]
+    tenant: Option<String>,
+    /// Shows what is known of a user: cutoffs, account states by source, groups. With several tenants,
+    /// give --tenant as well.
+    #[arg(long, value_name = "USER", conflicts_with = "digest")]
+    user: Option<String>,
     #[command(flatten)]
     at: At,
 }
@@ -28,6 +36,12 @@ pub(super) struct Status {
 impl Status {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let mut operations = OperationsClient::new(client::connect(&self.at.address()).await?);
+        if let Some(user) = &self.user {
+            return self.subject(operations, user).await;
+        }
+        if let Some(tenant) = &self.tenant {
+            return self.tenant(operations, tenant).await;
+        }
         if self.digest {
             let reply = operations.digest(v1::DigestRequest {}).await;
             let reply = reply.map_err(|status| output::refusal(&status))?.into_inner();
@@ -52,6 +66,49 @@ impl Status {
         }
         Ok(ExitCode::SUCCESS)
     }
+
+    async fn tenant(
+        &self,
+        mut operations: OperationsClient<Channel>,
+        tenant: &str,
+    ) -> anyhow::Result<ExitCode> {
+        let request = v1::GetTenantRequest { tenant: tenant.to_owned() };
+        let reply = operations.get_tenant(request).await;
+        let reply = reply.map_err(|status| output::refusal(&status))?.into_inner();
+        if self.json {
+            output::json(&reply)?;
+        } else if reply.known {
+            tenant::tenant(&reply).iter().for_each(output::line);
+        }
+        known(reply.known, &reply.tenant)
+    }
+
+    async fn subject(
+        &self,
+        mut operations: OperationsClient<Channel>,
+        user: &str,
+    ) -> anyhow::Result<ExitCode> {
+        let tenant = self.tenant.clone().unwrap_or_default();
+        let request = v1::GetSubjectRequest { tenant, user: user.to_owned() };
+        let reply = operations.get_subject(request).await;
+        let reply = reply.map_err(|status| output::refusal(&status))?.into_inner();
+        if self.json {
+            output::json(&reply)?;
+        } else if reply.tenant_known {
+            tenant::subject(user, &reply).iter().for_each(output::line);
+        }
+        known(reply.tenant_known, &reply.tenant)
+    }
+}
+
+/// A tenant of which nothing was told is most often misspelt.
+fn known(is_known: bool, tenant: &str) -> anyhow::Result<ExitCode> {
+    anyhow::ensure!(
+        is_known,
+        "tenant `{tenant}` is not known: no event names it; its tokens are decided by their age alone, \
+         if an issuer speaks for it"
+    );
+    Ok(ExitCode::SUCCESS)
 }
 
 fn lines(reply: &v1::StatusReply) -> Vec<String> {
