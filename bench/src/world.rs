@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use caed_core::builder::Builder;
 use caed_core::decide::decide;
 use caed_core::event::{AccountState, DeviceState, Event, Fact, Finer, RevocationCause};
+use caed_core::freshness::At;
 use caed_core::ids::Name;
 use caed_core::position::{Offset, Partition, Position, Topic};
 use caed_core::publish::{Publisher, SnapshotReader, cell};
@@ -34,6 +35,9 @@ pub const ISSUER: &str =
 
 /// When is asked.
 const NOW: UnixMillis = UnixMillis::from_millis(1_800_000_000_000);
+
+/// What is known is current.
+const AT: At = At { now: NOW, log_age: Duration::ZERO };
 /// When tokens from before every event were issued.
 pub const OLD_S: i64 = 1_800_000_000 - 20 * 3600;
 /// When tokens from after every event were issued.
@@ -171,7 +175,7 @@ impl World {
                 .collect();
             let start = Instant::now();
             for (request, question) in &requests {
-                let decision = decide(&self.reader.load(), request, NOW);
+                let decision = decide(&self.reader.load(), request, AT);
                 assert!(question.is_answered_by(&decision), "{question:?}: {decision:?}");
             }
             taken += start.elapsed();
@@ -218,7 +222,7 @@ impl World {
         };
         let token = Token::parse(&claims);
         let request = AccessRequest { token, profile: &self.profile, seen: Seen::Unknown };
-        let decision = decide(&self.reader.load(), &request, NOW);
+        let decision = decide(&self.reader.load(), &request, AT);
         let since = decision.findings.iter().filter_map(|finding| finding.since).max();
         assert!(since >= Some(event.occurred), "{event:?}: {decision:?}");
     }

@@ -230,6 +230,7 @@ fn examples() -> Vec<(&'static str, Value)> {
                 "retiredMs": "1760000000000",
             }),
         ),
+        ("heartbeat", json!({"partition": 3, "state": "STREAM_STATE_PAUSED"})),
         (
             "policyChanged",
             json!({

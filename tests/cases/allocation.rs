@@ -56,7 +56,7 @@ fn to_allow_allocates_nothing() {
 fn allows(snapshot: &Snapshot, world: &World, request: &Request) -> bool {
     border::with(request, |asked| {
         let region = Region::new(ALLOCATOR);
-        let decision = decide(snapshot, asked, border::millis(world.now));
+        let decision = decide(snapshot, asked, border::at(world));
         let allocations = region.change().allocations;
         let allows = decision.verdict == Verdict::Allow;
         assert!(!allows || allocations == 0, "{allocations}: {request:?}");

@@ -112,8 +112,7 @@ impl Stage {
             issuers: vec![issuer],
             served: None,
             caught_up: false,
-            anchors: Vec::new(),
-            told: Vec::new(),
+            ..World::default()
         };
         let mut builder = Builder::new(Arc::new(border::rules(&world)), 7);
         let (publisher, reader) = publish::cell(builder.freeze());
@@ -224,7 +223,7 @@ fn ask(reader: &SnapshotReader, user: Text) -> Decision {
         cp1: true,
         ..Request::default()
     };
-    border::ask(&reader.load(), &request, NOW)
+    border::ask(&reader.load(), &request, border::current(NOW))
 }
 
 /// Asks about a fresh token from an address.
@@ -239,7 +238,7 @@ fn ask_from(reader: &SnapshotReader, address: Text) -> Decision {
         from: From::At(address),
         ..Request::default()
     };
-    border::ask(&reader.load(), &request, NOW)
+    border::ask(&reader.load(), &request, border::current(NOW))
 }
 
 #[tokio::test]

@@ -23,9 +23,9 @@ fn an_explanation_is_of_the_decision_and_names_what_would_change_it() {
         for _ in 0..REQUESTS {
             let request = generate::request(&world, &events, &mut random);
             border::with(&request, |asked| {
-                let now = border::millis(world.now);
-                let explained = explain(&snapshot, asked, now);
-                assert_eq!(explained.decision, decide(&snapshot, asked, now), "seed {seed}");
+                let at = border::at(&world);
+                let explained = explain(&snapshot, asked, at);
+                assert_eq!(explained.decision, decide(&snapshot, asked, at), "seed {seed}");
                 let is_allowed = explained.decision.verdict == Verdict::Allow;
                 let spoke = explained.steps.iter().find(|step| step.outcome == Outcome::Spoke);
                 assert_eq!(spoke.is_none(), is_allowed, "seed {seed}: {request:?}");

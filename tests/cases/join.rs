@@ -48,9 +48,9 @@ proptest! {
         for _ in 0..REQUESTS {
             let request = generate::request(&world, &events, &mut random);
             for later in [0, 1000, 60_000, world.horizon * 500] {
-                let now = world.now + later;
+                let world = World { now: world.now + later, ..world.clone() };
                 let decided = |snapshot| {
-                    Decision { generation: 0, ..border::ask(snapshot, &request, now) }
+                    Decision { generation: 0, ..border::ask(snapshot, &request, border::at(&world)) }
                 };
                 prop_assert_eq!(decided(&one), decided(&other), "{:#?}\n{:#?}", steps, request);
             }
@@ -93,7 +93,7 @@ proptest! {
         for _ in 0..REQUESTS {
             let request = generate::request(&world, &events, &mut random);
             let verdict = |snapshot| {
-                let Decision { verdict, primary, .. } = border::ask(snapshot, &request, world.now);
+                let Decision { verdict, primary, .. } = border::ask(snapshot, &request, border::at(&world));
                 (verdict, primary)
             };
             let may_be_forgotten = plan::revokes_unissued(&plainly, &request);
@@ -134,8 +134,7 @@ fn a_reader_never_sees_half_a_batch() {
         issuers: vec![issuer],
         served: None,
         caught_up: true,
-        anchors: Vec::new(),
-        told: Vec::new(),
+        ..World::default()
     };
     let mut builder = Builder::new(Arc::new(border::rules(&world)), 7);
     builder.caught_up();
@@ -185,7 +184,7 @@ fn read_until(done: &AtomicBool, seen: &AtomicU64, reader: &SnapshotReader) {
         let last =
             (frontier.0 > 0).then(|| border::millis(instant(Millis::from(frontier.0 / 2 - 1))));
         for request in &requests {
-            let decision = border::ask(&snapshot, request, NOW);
+            let decision = border::ask(&snapshot, request, border::current(NOW));
             let since = decision.findings.iter().next().and_then(|found| found.since);
             assert_eq!(since, last, "{request:?} at {frontier:?}");
         }

@@ -132,7 +132,7 @@ impl Case {
                 continue;
             }
             let expected = oracle::expected(&self.world, &events, request);
-            let decision = border::ask(&snapshot, request, self.world.now);
+            let decision = border::ask(&snapshot, request, border::at(&self.world));
             assert_eq!(decision.generation, snapshot.generation());
             let agree = border::answer(&decision) == expected;
             assert!(agree, "{}", self.mismatch(request));
@@ -143,7 +143,7 @@ impl Case {
     /// Core's answer and the oracle's, after other steps than this case's.
     fn answers(&self, steps: &[Step], request: &Request) -> (Expected, Expected) {
         let snapshot = plan::play(&self.world, steps, self.seed).snapshot;
-        let answer = border::answer(&border::ask(&snapshot, request, self.world.now));
+        let answer = border::answer(&border::ask(&snapshot, request, border::at(&self.world)));
         (answer, oracle::expected(&self.world, &plan::events(steps), request))
     }
 

@@ -125,7 +125,7 @@ fn compare(
             continue;
         }
         let [of_whole, of_thinned] = [whole, thinned]
-            .map(|snapshot| border::answer(&border::ask(snapshot, &request, world.now)));
+            .map(|snapshot| border::answer(&border::ask(snapshot, &request, border::at(world))));
         prop_assert_eq!(of_whole, of_thinned, "{:#?}\n{:#?}", all, request);
     }
     Ok(())
@@ -155,8 +155,7 @@ fn forgotten(what: What, [occurred, appended, newest, clock]: [Millis; 4]) -> Sn
         issuers: vec![issuer],
         served: None,
         caught_up: true,
-        anchors: Vec::new(),
-        told: Vec::new(),
+        ..World::default()
     };
     let event = Event {
         tenant: "contoso",

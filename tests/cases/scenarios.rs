@@ -35,7 +35,7 @@ use caed_proto::v1::operations_client::OperationsClient;
 use caed_surfaces::native::{Parts, routes};
 use caed_surfaces::pdp::Pdp;
 use caed_tests::answer::{self, Told};
-use caed_tests::scenario::{self, Scenario};
+use caed_tests::scenario::{self, Length, Scenario};
 use caed_tests::{oracle, plain, question};
 use serde_json::json;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -52,15 +52,18 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 const SCENARIOS_MIN: usize = 90;
 
 /// A clock that stands still.
-struct Still(UnixMillis);
+struct Still {
+    wall: UnixMillis,
+    monotonic: Duration,
+}
 
 impl Clock for Still {
     fn now(&self) -> UnixMillis {
-        self.0
+        self.wall
     }
 
     fn monotonic(&self) -> Duration {
-        Duration::ZERO
+        self.monotonic
     }
 }
 
@@ -140,7 +143,7 @@ async fn problems(scenario: &Scenario) -> Vec<String> {
     let (decision, allocations) =
         question::with(&claims, enforced, question::seen(scenario), |request| {
             let region = Region::new(ALLOCATOR);
-            let decision = decide(&asked, request, question::now(scenario));
+            let decision = decide(&asked, request, question::at(scenario));
             (decision, region.change().allocations)
         });
     if decision.verdict == Verdict::Allow && allocations > 0 {
@@ -193,8 +196,15 @@ async fn ask_over_grpc(
 ) -> (v1::EvaluateReply, v1::ExplainReply) {
     let (mut publisher, reader) = publish::cell(before);
     publisher.publish(asked);
+    // Virtual time: confirmed then, asked now.
+    let mut clock = Still { wall: question::now(scenario), monotonic: Duration::ZERO };
+    if let Some(current) = &scenario.current {
+        let at = UnixMillis::from_millis(u64::try_from(current.at.millis()).expect("after 1970"));
+        publisher.confirm_current(at, Duration::ZERO);
+        clock.monotonic = current.monotonic.map_or(clock.wall.since(at), Length::duration);
+    }
     let (routes, _health) = routes(Parts {
-        pdp: Pdp::new(reader, Arc::new(Still(question::now(scenario))), profile, Duration::MAX),
+        pdp: Pdp::new(reader, Arc::new(clock), profile),
         sink: Arc::new(Closed),
         ingest: Arc::new(Ingest::default()),
         log: Arc::new(NoLog),

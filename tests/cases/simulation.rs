@@ -416,7 +416,7 @@ impl Simulation {
             if forgets && plan::revokes_unissued(&steps, &request) {
                 continue;
             }
-            let decision = border::ask(&snapshot, &request, world.now);
+            let decision = border::ask(&snapshot, &request, border::at(&world));
             let expected = oracle::expected(&world, &events, &request);
             assert_eq!(border::answer(&decision), expected, "{request:#?}");
             self.tally.decisions += 1;
@@ -470,7 +470,12 @@ impl Source for Simulation {
 
 fn play(seed: u64) -> Tally {
     let mut random = Random::new(seed);
-    let world = World { caught_up: false, ..generate::world(&mut random) };
+    let world = World {
+        caught_up: false,
+        has_heartbeats: false,
+        log_age: 0,
+        ..generate::world(&mut random)
+    };
     let begun = u64::try_from(world.now).expect("after 1970");
     let clock = Arc::new(VirtualClock(AtomicU64::new(begun)));
     let mut builder = Builder::new(Arc::new(border::rules(&world)), random.bits());

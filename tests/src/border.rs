@@ -7,6 +7,7 @@ use std::time::Duration;
 use caed_core::decide::decide;
 use caed_core::decision::{Decision, Report};
 use caed_core::event;
+use caed_core::freshness::{At, StaleAfter};
 use caed_core::ids::{Name, ObjectKey};
 use caed_core::index::ranges::RangeSet;
 use caed_core::policy::{
@@ -36,6 +37,10 @@ pub fn rules(world: &World) -> Rules {
         clock_skew: seconds(world.skew),
         issuers: Issuers::new(world.issuers.iter().map(issuer)).expect("issuers that can be meant"),
         tenants: world.served.as_ref().map(|served| served.iter().copied().map(name).collect()),
+        stale_after: StaleAfter {
+            log: seconds(world.stale_after[0]),
+            source: seconds(world.stale_after[1]),
+        },
     }
 }
 
@@ -51,9 +56,20 @@ pub fn event(event: &Event) -> event::Event {
     }
 }
 
+/// When a world is asked.
+pub fn at(world: &World) -> At {
+    let log_age = u64::try_from(world.log_age).expect("an age");
+    At { now: millis(world.now), log_age: Duration::from_millis(log_age) }
+}
+
+/// A moment at which everything is current.
+pub fn current(now: Millis) -> At {
+    At { now: millis(now), log_age: Duration::ZERO }
+}
+
 /// Asks core.
-pub fn ask(snapshot: &Snapshot, request: &Request, now: Millis) -> Decision {
-    with(request, |request| decide(snapshot, request, millis(now)))
+pub fn ask(snapshot: &Snapshot, request: &Request, at: At) -> Decision {
+    with(request, |request| decide(snapshot, request, at))
 }
 
 /// Hands a request over in core's own types.
@@ -98,6 +114,7 @@ pub fn with<T>(request: &Request, then: impl FnOnce(&AccessRequest<'_>) -> T) ->
         plain_lifetime: seconds(request.lifetimes[1]),
         outdated_grace: seconds(request.grace),
         incapable: request.incapable,
+        when_stale: request.when_stale,
     };
     let seen = match request.from {
         From::At(address) => {
@@ -120,6 +137,7 @@ pub fn answer(decision: &Decision) -> Expected {
         retry_after_s,
         notes,
         report,
+        source_age,
         generation: _,
     } = *decision;
     Expected {
@@ -142,6 +160,7 @@ pub fn answer(decision: &Decision) -> Expected {
             let Report { verdict, primary, reasons, http_status } = report;
             (verdict, primary, reasons.iter().collect(), http_status)
         }),
+        source_age: source_age.map(|age| Millis::try_from(age.as_millis()).expect("an age")),
     }
 }
 
@@ -167,6 +186,7 @@ fn fact(what: What) -> event::Fact {
             user: key(user),
             membership: if added { Membership::Added } else { Membership::Removed },
         },
+        What::Heartbeat(partition, stream) => event::Fact::Heartbeat { partition, stream },
         What::Source(source, declaration) => {
             let Declaration { declared, emits_enabled, emits_device_clear, retired } = declaration;
             let retired = retired.map(millis);

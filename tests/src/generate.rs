@@ -11,7 +11,8 @@
 
 use std::time::Duration;
 
-use caed_core::event::{AccountState, Compliance, DeviceState, RevocationCause, RiskLevel};
+use caed_core::event::{AccountState, Compliance, DeviceState, RevocationCause, RiskLevel, Stream};
+use caed_core::freshness::WhenStale;
 use caed_core::policy::{Evaluation, Frequency, Incapable, Mode, PolicyMode};
 use caed_core::rules::LocationClass;
 
@@ -118,7 +119,25 @@ pub fn world(random: &mut Random) -> World {
     let anchors = (0..random.within(2, 5)).map(|_| draw_anchor(random, now, horizon * 1000, old));
     let anchors = anchors.collect();
     let told = if random.chance(72) { told(random) } else { Vec::new() };
-    World { now, horizon, skew, issuers, served, caught_up, anchors, told }
+    let stale_after = random.pick(&[[300, 900], [300, 900], [5, 5], [1_000_000, 1_000_000]]);
+    let log_age = match random.below(4) {
+        0 => stale_after[0] * 1000 + random.within(-2, 121_000),
+        1 => random.within(0, 2 * HOUR),
+        _ => random.within(0, 4000),
+    };
+    World {
+        now,
+        horizon,
+        skew,
+        issuers,
+        served,
+        caught_up,
+        has_heartbeats: true,
+        log_age,
+        stale_after,
+        anchors,
+        told,
+    }
 }
 
 /// Draws who may issue tokens.
@@ -264,6 +283,12 @@ fn what(world: &World, random: &mut Random) -> What {
             What::Told(told, part)
         };
     }
+    if world.has_heartbeats && random.chance(8) {
+        let streams = [Stream::Enabled, Stream::Enabled, Stream::Enabled, Stream::Enabled];
+        let others = [Stream::Ended, Stream::Paused, Stream::Disabled, Stream::Enabled];
+        let stream = random.pick(&[streams, others].concat());
+        return What::Heartbeat(random.pick(&[0, 0, 1]), stream);
+    }
     match random.below(32) {
         0..5 => What::Account(
             user(random),
@@ -294,7 +319,7 @@ fn what(world: &World, random: &mut Random) -> What {
             What::Source(
                 any_of(&SOURCES, random),
                 Declaration {
-                    declared: random.chance(50),
+                    declared: world.has_heartbeats && random.chance(50),
                     emits_enabled: random.chance(70),
                     emits_device_clear: random.chance(70),
                     retired,
@@ -461,6 +486,12 @@ fn circumstances(world: &World, issued_at: Option<Seconds>, random: &mut Random)
         ]),
         grace: random.pick(&[7200, 0, 60, 1]),
         incapable: if random.chance(40) { Incapable::Lifetime } else { Incapable::Enforce },
+        when_stale: random.pick(&[
+            WhenStale::Lifetime,
+            WhenStale::Lifetime,
+            WhenStale::Deny,
+            WhenStale::Allow,
+        ]),
         ..Request::default()
     }
 }

@@ -10,17 +10,20 @@
 //! E16), the bytes of a challenge (D10), evidence (since when, which policy).
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use caed_core::decision::{
     Answer, BlockRow, Challenge, Notes, Reason, Refusal, ScopeName, Verdict,
 };
-use caed_core::event::{AccountState, Compliance, DeviceState, Fact};
+use caed_core::event::{AccountState, Compliance, DeviceState, Fact, Stream};
+use caed_core::freshness::WhenStale;
 use caed_core::limits::RETRY_AFTER_NOT_READY_S;
 use caed_core::policy::{Body, Evaluation, Frequency, Grant, Incapable, Mode, PolicyMode};
 use caed_core::rules::LocationClass;
 use caed_core::time::UnixSeconds;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::border;
 use crate::world::{
@@ -94,6 +97,8 @@ pub struct Expected {
     pub notes: Notes,
     /// What would be answered if everything were enforced: verdict, primary reason, all reasons, status.
     pub report: Option<(Verdict, Option<Reason>, Vec<Reason>, u16)>,
+    /// How old the source is that has been silent the longest.
+    pub source_age: Option<Millis>,
 }
 
 /// One reason.
@@ -338,7 +343,19 @@ fn conclude(
             _ => "TokenCreatedWithOutdatedPolicies",
         },
     });
-    Expected { verdict, primary, findings, http_status, retry_after_s, challenge, notes, report }
+    // F2.
+    let source_age = case.and_then(|case| case.streams().map(|(at, _)| case.world.now - at).max());
+    Expected {
+        verdict,
+        primary,
+        findings,
+        http_status,
+        retry_after_s,
+        challenge,
+        notes,
+        report,
+        source_age: source_age.map(|age| age.max(0)),
+    }
 }
 
 impl<'a> Case<'a> {
@@ -385,6 +402,7 @@ impl<'a> Case<'a> {
             findings.extend(changed);
             notes.ip_variation |= varies;
             findings.extend(self.outdated(&applying)); // P8
+            findings.extend(self.stale()); // F3
             // D6.
             notes.location_not_evaluated =
                 left_out && policies.iter().any(|j| j.policy.places.is_some() && j.in_reach);
@@ -889,6 +907,88 @@ impl<'a> Case<'a> {
             return Answer::Deny(Refusal::Unavailable { retry_after_s });
         }
         challenge(second)
+    }
+
+    // F2, F3.
+
+    /// F2: the last sign of life of every stream that something is expected of: its time, and how the stream
+    /// is, where it said so.
+    fn streams(&self) -> impl Iterator<Item = (Millis, Option<Stream>)> + '_ {
+        let mut sources: Vec<Text> = Vec::new();
+        for event in &self.events {
+            if let What::Source(source, _) = event.what
+                && !has(&sources, source)
+            {
+                sources.push(source);
+            }
+        }
+        let expected = sources.into_iter().filter(|source| {
+            let declaration = self.declaration(source).expect("it is declared");
+            declaration.declared && declaration.retired.is_none()
+        });
+        expected.flat_map(|source| {
+            let beats = self.events.iter().filter(|event| same(event.source, source));
+            let mut last: BTreeMap<u32, (Millis, u8, Stream)> = BTreeMap::new();
+            for event in beats {
+                if let What::Heartbeat(partition, stream) = event.what {
+                    // E11: in this order.
+                    let rank = match stream {
+                        Stream::Enabled => 0,
+                        Stream::Ended => 1,
+                        Stream::Paused => 2,
+                        Stream::Disabled => 3,
+                    };
+                    let new = (register_time(event), rank, stream);
+                    let known = last.entry(partition).or_insert(new);
+                    if (new.0, new.1) > (known.0, known.1) {
+                        *known = new;
+                    }
+                }
+            }
+            if last.is_empty() {
+                vec![(self.declared_at(source), None)]
+            } else {
+                last.into_values()
+                    .filter(|(.., stream)| *stream != Stream::Ended)
+                    .map(|(at, _, stream)| (at, Some(stream)))
+                    .collect()
+            }
+        })
+    }
+
+    fn declared_at(&self, source: Text) -> Millis {
+        let about = |event: &&&Event| matches!(event.what, What::Source(of, _) if same(of, source));
+        let times = self.events.iter().filter(about).map(|event| register_time(event));
+        times.max().expect("it is declared")
+    }
+
+    fn stale(&self) -> Option<Finding> {
+        let [log, source] = self.world.stale_after;
+        let beyond =
+            |age: Millis, after: Seconds| Some(age - after * 1000).filter(|beyond| *beyond > 0);
+        let sources = self.streams().filter_map(|(at, stream)| {
+            let since = (self.world.now - at).max(0);
+            match stream {
+                Some(Stream::Paused | Stream::Disabled) => Some(since),
+                _ => beyond(since, source),
+            }
+        });
+        let stale_for = sources.chain(beyond(self.world.log_age, log)).max()?;
+        let answer = match self.request.when_stale {
+            WhenStale::Allow => return None,
+            WhenStale::Deny => Answer::Deny(Refusal::Unavailable { retry_after_s: 10 }),
+            WhenStale::Lifetime => {
+                let permitted = self.request.lifetimes[1] + self.world.skew;
+                let seed = i64::try_from(self.iat).expect("a second").cast_unsigned();
+                let drawn = xxh3_64_with_seed(self.subject.as_bytes(), seed) % 120_000;
+                if self.world.now < (self.issued + permitted) * 1000 || stale_for < drawn.into() {
+                    return None;
+                }
+                let oldest = floor(self.world.now) + 1 - permitted;
+                self.unless(self.issued_less_than(MINUTE), challenge(oldest))
+            }
+        };
+        Some(finding(Reason::Stale, answer))
     }
 
     // D4.

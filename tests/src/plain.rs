@@ -5,7 +5,8 @@
 
 use std::time::Duration;
 
-use caed_core::event::{AccountState, Compliance, DeviceState, RevocationCause, RiskLevel};
+use caed_core::event::{AccountState, Compliance, DeviceState, RevocationCause, RiskLevel, Stream};
+use caed_core::freshness::WhenStale;
 use caed_core::policy::{Evaluation, Frequency, Incapable, Mode, PolicyMode};
 use caed_core::rules::LocationClass;
 use caed_proto::v1;
@@ -21,7 +22,8 @@ const OFFICE: Text = "Office365";
 
 /// A scenario's world.
 pub fn world(scenario: &Scenario) -> World {
-    let scenario::Rules { horizon, clock_skew, tenants, issuers } = &scenario.rules;
+    let scenario::Rules { horizon, clock_skew, tenants, issuers, stale_after, source_stale_after } =
+        &scenario.rules;
     let template = Issuer {
         name: "https://login.example/{tenant}",
         tenants: Speaks::InName,
@@ -39,6 +41,9 @@ pub fn world(scenario: &Scenario) -> World {
             .map_or_else(|| vec![template], |issuers| issuers.iter().map(issuer).collect()),
         served: tenants.as_deref().map(texts),
         caught_up: scenario.ready,
+        has_heartbeats: true,
+        log_age: scenario.log_age().into(),
+        stale_after: [stale_after.map_or(300, seconds), source_stale_after.map_or(900, seconds)],
         anchors: Vec::new(),
         told: Vec::new(),
     }
@@ -124,6 +129,7 @@ fn profile(scenario: &Scenario) -> Request {
         outdated_grace,
         lifetime_max,
         lifetime_plain,
+        when_stale,
     } = &scenario.profile;
     let base = base.as_deref().map_or_else(unnamed, shipped);
     let [revoked, risk, devices] = base.enforced;
@@ -157,6 +163,12 @@ fn profile(scenario: &Scenario) -> Request {
             Some(other) => panic!("`{other}` is nothing to do with incapable clients"),
         },
         grace: outdated_grace.map_or(base.grace, seconds),
+        when_stale: match when_stale.as_deref() {
+            Some("lifetime") | None => WhenStale::Lifetime,
+            Some("deny") => WhenStale::Deny,
+            Some("allow") => WhenStale::Allow,
+            Some(other) => panic!("`{other}` is nothing to do when stale"),
+        },
         lifetimes: [lifetime_max.map_or(long, seconds), lifetime_plain.map_or(plain, seconds)],
         ..Request::default()
     }
@@ -269,6 +281,15 @@ fn what(fact: &Fact) -> What {
         Fact::DeviceNotCompliant(it) => {
             What::Compliance(text(&it.device), Compliance::NotCompliant)
         }
+        Fact::Heartbeat(it) => What::Heartbeat(
+            it.partition,
+            match it.state() {
+                v1::StreamState::Unspecified | v1::StreamState::Enabled => Stream::Enabled,
+                v1::StreamState::Paused => Stream::Paused,
+                v1::StreamState::Disabled => Stream::Disabled,
+                v1::StreamState::Ended => Stream::Ended,
+            },
+        ),
         Fact::SourceDeclared(it) => What::Source(
             text(&it.name),
             Declaration {

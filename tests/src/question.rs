@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use caed_core::builder::Builder;
 use caed_core::event::{Event, RiskLevel};
+use caed_core::freshness::{At, StaleAfter, WhenStale};
 use caed_core::ids::{Name, ObjectKey};
 use caed_core::index::ranges::RangeSet;
 use caed_core::limits;
@@ -79,9 +80,16 @@ pub fn now(scenario: &Scenario) -> UnixMillis {
     UnixMillis::from_millis(u64::try_from(scenario.now.millis()).expect("after 1970"))
 }
 
+/// When it is asked, and how old what is known is then.
+pub fn at(scenario: &Scenario) -> At {
+    let log_age = u64::try_from(scenario.log_age()).expect("an age");
+    At { now: now(scenario), log_age: Duration::from_millis(log_age) }
+}
+
 /// What the operator decided.
 pub fn rules(scenario: &Scenario) -> Rules {
-    let scenario::Rules { horizon, clock_skew, tenants, issuers } = &scenario.rules;
+    let scenario::Rules { horizon, clock_skew, tenants, issuers, stale_after, source_stale_after } =
+        &scenario.rules;
     let seconds = |length: scenario::Length| Duration::from_secs(length.seconds());
     let default = scenario::Issuer {
         issuer: "https://login.example/{tenant}".to_owned(),
@@ -118,6 +126,10 @@ pub fn rules(scenario: &Scenario) -> Rules {
         clock_skew: clock_skew.map_or(limits::CLOCK_SKEW_DEFAULT, seconds),
         issuers: Issuers::new(issuers).expect("issuers that can be meant"),
         tenants: tenants.as_deref().map(names),
+        stale_after: StaleAfter {
+            log: stale_after.map_or(StaleAfter::default().log, seconds),
+            source: source_stale_after.map_or(StaleAfter::default().source, seconds),
+        },
     }
 }
 
@@ -142,6 +154,7 @@ pub fn profile(scenario: &Scenario) -> Profile {
         outdated_grace,
         lifetime_max,
         lifetime_plain,
+        when_stale,
     } = &scenario.profile;
     let base = base.as_deref().map(|name| Profile::shipped(name).expect("a shipped profile"));
     let base = base.unwrap_or_default();
@@ -171,6 +184,12 @@ pub fn profile(scenario: &Scenario) -> Profile {
             None => base.location,
         },
         strict: strict_location.unwrap_or(base.strict),
+        when_stale: match when_stale.as_deref() {
+            Some("lifetime") | None => WhenStale::Lifetime,
+            Some("deny") => WhenStale::Deny,
+            Some("allow") => WhenStale::Allow,
+            Some(other) => panic!("`{other}` is nothing to do when stale"),
+        },
         long_lifetime: lifetime_max.map_or(base.long_lifetime, seconds),
         plain_lifetime: lifetime_plain.map_or(base.plain_lifetime, seconds),
         outdated_grace: outdated_grace.map_or(base.outdated_grace, seconds),

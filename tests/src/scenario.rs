@@ -10,6 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use caed_proto::v1;
 use serde::de::Error;
@@ -38,6 +39,8 @@ pub struct Scenario {
     /// Whether the log has been read to the end that it had at the start.
     #[serde(default = "yes")]
     pub ready: bool,
+    /// When everything in the log was known last; by default at this moment.
+    pub current: Option<Current>,
     /// What the operator decided for all requests.
     #[serde(default)]
     pub rules: Rules,
@@ -56,6 +59,16 @@ pub struct Scenario {
     pub named_profile: Option<String>,
     /// What must be answered.
     pub expect: Expect,
+}
+
+/// When everything in the log was known last.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Current {
+    /// By the wall clock.
+    pub at: Time,
+    /// How long ago by the monotonic clock; by default, as long as by the other one.
+    pub monotonic: Option<Length>,
 }
 
 /// An instant: `noon`, `-10m`, `+2.5s`, `-1h +1s`.
@@ -84,6 +97,10 @@ pub struct Rules {
     pub tenants: Option<Vec<String>>,
     /// Who may issue tokens; by default one pattern, in which the tenant stands.
     pub issuers: Option<Vec<Issuer>>,
+    /// Beyond which age the log is stale.
+    pub stale_after: Option<Length>,
+    /// Beyond which age a sign of life is.
+    pub source_stale_after: Option<Length>,
 }
 
 /// Who may issue tokens.
@@ -152,6 +169,8 @@ pub struct Profile {
     pub lifetime_max: Option<Length>,
     /// The plain one.
     pub lifetime_plain: Option<Length>,
+    /// `lifetime`, `deny` or `allow`.
+    pub when_stale: Option<String>,
 }
 
 /// An event: when, and the rest as in its JSON form.
@@ -282,7 +301,21 @@ impl Time {
     }
 }
 
+impl Scenario {
+    /// How long ago everything in the log was known, in milliseconds: by the clock that says more (F2).
+    pub fn log_age(&self) -> i64 {
+        let Some(Current { at, monotonic }) = self.current else { return 0 };
+        let by_wall = self.now.millis() - at.millis();
+        monotonic.map_or(by_wall, |length| by_wall.max(length.millis))
+    }
+}
+
 impl Length {
+    /// To the millisecond.
+    pub fn duration(self) -> Duration {
+        Duration::from_millis(u64::try_from(self.millis).expect("a length of time"))
+    }
+
     /// In whole seconds.
     pub fn seconds(self) -> u64 {
         assert!(self.millis % 1000 == 0, "a rule is a number of whole seconds");

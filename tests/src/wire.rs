@@ -1,6 +1,6 @@
 //! From plain data to what goes over the wire.
 
-use caed_core::event::{AccountState, Compliance, DeviceState, RevocationCause, RiskLevel};
+use caed_core::event::{AccountState, Compliance, DeviceState, RevocationCause, RiskLevel, Stream};
 use caed_core::policy::{Evaluation, Frequency, Incapable, Mode, PolicyMode};
 use caed_proto::v1;
 use caed_proto::v1::event::Fact;
@@ -100,6 +100,15 @@ fn fact(what: What) -> Fact {
             } else {
                 Fact::MemberRemoved(v1::MemberRemoved { group, user })
             }
+        }
+        What::Heartbeat(partition, stream) => {
+            let state = match stream {
+                Stream::Enabled => v1::StreamState::Enabled,
+                Stream::Paused => v1::StreamState::Paused,
+                Stream::Disabled => v1::StreamState::Disabled,
+                Stream::Ended => v1::StreamState::Ended,
+            };
+            Fact::Heartbeat(v1::Heartbeat { partition, state: state.into() })
         }
         What::Source(name, declaration) => Fact::SourceDeclared(v1::SourceDeclared {
             name: owned(name),

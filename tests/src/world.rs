@@ -4,7 +4,8 @@
 //! and levels are core's; everything else is this crate's own, so that nothing of what core does
 //! with an event can slip into what the oracle expects.
 
-use caed_core::event::{AccountState, Compliance, DeviceState, RevocationCause, RiskLevel};
+use caed_core::event::{AccountState, Compliance, DeviceState, RevocationCause, RiskLevel, Stream};
+use caed_core::freshness::WhenStale;
 use caed_core::policy::{Evaluation, Frequency, Grant, Incapable, Mode, PolicyMode};
 use caed_core::rules::LocationClass;
 
@@ -30,10 +31,35 @@ pub struct World {
     pub served: Option<Vec<Text>>,
     /// Whether the log has been read to the end that it had at the start.
     pub caught_up: bool,
+    /// Whether sources give signs of life.
+    pub has_heartbeats: bool,
+    /// How long ago everything in the log was known.
+    pub log_age: Millis,
+    /// Beyond which age the log, and a source's sign of life, are stale.
+    pub stale_after: [Seconds; 2],
     /// Instants around which things happen.
     pub anchors: Vec<Millis>,
     /// What may be told of directories.
     pub told: Vec<(&'static Told, Part)>,
+}
+
+impl Default for World {
+    /// Everything is read, and current; there is no issuer.
+    fn default() -> Self {
+        Self {
+            now: 0,
+            horizon: 108_000,
+            skew: 300,
+            issuers: Vec::new(),
+            served: None,
+            caught_up: true,
+            has_heartbeats: false,
+            log_age: 0,
+            stale_after: [300, 900],
+            anchors: Vec::new(),
+            told: Vec::new(),
+        }
+    }
 }
 
 /// An issuer.
@@ -107,6 +133,8 @@ pub enum What {
     Device(Text, DeviceState),
     /// A device was judged.
     Compliance(Text, Compliance),
+    /// The event's source gave a sign of life of a stream.
+    Heartbeat(u32, Stream),
     /// A source was declared.
     Source(Text, Declaration),
     /// Something of the directory has a new version, or a part of one.
@@ -317,6 +345,8 @@ pub struct Request {
     pub grace: Seconds,
     /// What the profile does with incapable clients.
     pub incapable: Incapable,
+    /// What becomes of requests when what is known is stale.
+    pub when_stale: WhenStale,
 }
 
 impl Default for Request {
@@ -352,6 +382,7 @@ impl Default for Request {
             lifetimes: [100_800, 100_800],
             grace: 7200,
             incapable: Incapable::Enforce,
+            when_stale: WhenStale::Lifetime,
         }
     }
 }

@@ -102,7 +102,9 @@ const fn invalid_token(reason: Reason) -> &'static str {
     match reason {
         Reason::Malformed => "The access token is malformed",
         Reason::IssueTimeMissing => "The access token does not say when it was issued",
-        Reason::BeyondHorizon | Reason::Lifetime => "The access token was issued too long ago",
+        Reason::BeyondHorizon | Reason::Lifetime | Reason::Stale => {
+            "The access token was issued too long ago"
+        }
         Reason::Expired => "The access token expired",
         Reason::NotYetValid => "The access token is not valid yet",
         Reason::UnknownIssuer | Reason::TenantNotServed => {

@@ -15,7 +15,7 @@
 //! Because the whole effect of an event is a list of values, "this record is no longer needed" is a
 //! question about the same list: see [`crate::retention`].
 
-use crate::event::{Declaration, Event, Fact, Finer, RecordKey, RiskLevel};
+use crate::event::{Declaration, Event, Fact, Finer, RecordKey, RiskLevel, Stream};
 use crate::ids::{Name, ObjectKey};
 use crate::policy::{Membership, Version};
 use crate::time::UnixMillis;
@@ -60,6 +60,15 @@ pub enum Consequence<'e> {
         at: UnixMillis,
         /// Whether they came or went.
         membership: Membership,
+    },
+    /// The event's source was alive at `at`.
+    Sign {
+        /// The source's own number for the stream.
+        partition: u32,
+        /// When.
+        at: UnixMillis,
+        /// How the stream was.
+        stream: Stream,
     },
     /// A source of the tenant can be relied on for this, since `at`.
     Declaration {
@@ -185,6 +194,12 @@ impl Event {
                 user: *user,
                 at: self.register_time(),
                 membership: *membership,
+            }),
+            // E11.
+            Fact::Heartbeat { partition, stream } => offer(Consequence::Sign {
+                partition: *partition,
+                at: self.register_time(),
+                stream: *stream,
             }),
             // E13.
             Fact::Source { source, declaration } => offer(Consequence::Declaration {

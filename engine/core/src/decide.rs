@@ -18,6 +18,7 @@ use crate::decision::{
 use crate::directory::Directory;
 use crate::evaluate::{Applying, Counting, Known, Subject, Survey};
 use crate::event::RiskLevel;
+use crate::freshness::{self, At, Overdue, Signs, WhenStale};
 use crate::ids::{Id, Name, ObjectKey};
 use crate::index::names::Number;
 use crate::index::ranges;
@@ -33,8 +34,8 @@ use crate::time::{UnixMillis, UnixSeconds};
 use crate::witness::{Nobody, ScopeSight, Sight, Witness};
 
 /// Decides one request.
-pub fn decide(snapshot: &Snapshot, request: &AccessRequest<'_>, now: UnixMillis) -> Decision {
-    decide_before(&Nobody, snapshot, request, now)
+pub fn decide(snapshot: &Snapshot, request: &AccessRequest<'_>, at: At) -> Decision {
+    decide_before(&Nobody, snapshot, request, at)
 }
 
 /// Decides one request before a witness.
@@ -42,7 +43,7 @@ pub(crate) fn decide_before<W: Witness>(
     witness: &W,
     snapshot: &Snapshot,
     request: &AccessRequest<'_>,
-    now: UnixMillis,
+    At { now, log_age }: At,
 ) -> Decision {
     let generation = snapshot.generation;
     let rules = snapshot.rules();
@@ -68,19 +69,22 @@ pub(crate) fn decide_before<W: Witness>(
         let wait = Refusal::Unavailable { retry_after_s: limits::RETRY_AFTER_NOT_READY_S };
         return Decision::refuse(generation, Reason::NotReady, wait);
     }
+    let tenant = snapshot.state.tenants.get(token.tenant.as_str());
+    witness.saw(|| Sight::Ages { log: log_age, tenant });
     let mut judge = Judge {
         witness,
         snapshot,
         request,
         token,
         issuer,
-        tenant: snapshot.state.tenants.get(token.tenant.as_str()),
+        tenant,
         user: token.subject.key(),
         issued_at,
         issued: issued_at.saturating_add(issuer.issue_time_skew),
         capable: token.is_capable(request.profile),
         clock_skew: rules.clock_skew,
         now,
+        log_age,
         notes: Notes::default(),
     };
     judge.decision()
@@ -124,6 +128,7 @@ struct Judge<'a, W> {
     capable: bool,
     clock_skew: Duration,
     now: UnixMillis,
+    log_age: Duration,
     notes: Notes,
 }
 
@@ -156,6 +161,7 @@ impl<'a, W: Witness> Judge<'a, W> {
             self.findings(&mut enforced, Extent::Whole, &survey, None);
             let permitted = self.permitted(Known::Yes, &survey);
             self.lifetime(&mut enforced, permitted);
+            self.stale(&mut enforced);
             return self.answer(enforced, None, None);
         };
         let number = self.tenant.and_then(|(tenant, _)| self.state().subject(tenant, self.user));
@@ -191,11 +197,21 @@ impl<'a, W: Witness> Judge<'a, W> {
         address: Option<IpAddr>,
     ) -> Decision {
         let decision = Decision::of(self.snapshot.generation, enforced, address);
-        Decision { notes: self.notes, report, ..decision }
+        let source_age = self.signs().and_then(|signs| signs.age(self.now));
+        Decision { notes: self.notes, report, source_age, ..decision }
     }
 
     fn state(&self) -> &'a State {
         &self.snapshot.state
+    }
+
+    /// What declared sources of the tenant let be heard, where there are any.
+    fn signs(&self) -> Option<&'a Signs> {
+        let (number, tenant) = self.tenant?;
+        if !tenant.gives_signs {
+            return None;
+        }
+        self.state().signs.get(number)
     }
 
     fn directory(&self) -> Option<&'a Directory> {
@@ -226,6 +242,9 @@ impl<'a, W: Witness> Judge<'a, W> {
         }
         let permitted = self.permitted(scope, &survey);
         self.lifetime(collected, permitted);
+        if extent == Extent::Whole {
+            self.stale(collected);
+        }
     }
 
     /// Every reason up to changed conditions, in the order of [`Reason`].
@@ -432,14 +451,40 @@ impl<'a, W: Witness> Judge<'a, W> {
     /// D8: a token that is older than it may become.
     fn lifetime(&self, collected: &mut Collected, permitted: Duration) {
         let permitted = permitted + self.clock_skew;
-        let now = self.now.floor_to_second();
-        if now < self.issued.saturating_add(permitted) {
-            return;
+        if self.now.floor_to_second() >= self.issued.saturating_add(permitted) {
+            collected.push(Finding::new(Reason::Lifetime, None, self.too_old(permitted)));
         }
+    }
+
+    /// What is asked where a token is older than is permitted: one of the oldest second that passes.
+    fn too_old(&self, permitted: Duration) -> Answer {
+        let oldest = self.now.floor_to_second().saturating_sub(permitted).next();
         let is_refused = self.is_younger_than(limits::FRESH_TOKEN);
-        let challenge = Answer::Challenge { not_before: now.saturating_sub(permitted).next() };
-        let answer = self.ask(challenge, is_refused);
-        collected.push(Finding::new(Reason::Lifetime, None, answer));
+        self.ask(Answer::Challenge { not_before: oldest }, is_refused)
+    }
+
+    /// F3: what is known is too old.
+    fn stale(&self, collected: &mut Collected) {
+        let after = self.snapshot.rules().stale_after;
+        let log = freshness::log_overdue(self.log_age, self.now, after.log);
+        let source = self.signs().and_then(|signs| signs.overdue(self.now, after.source));
+        let Some(Overdue { by, since }) = freshness::longer(log, source) else { return };
+        let answer = match self.request.profile.when_stale {
+            WhenStale::Allow => return,
+            WhenStale::Deny => {
+                let retry_after_s = limits::RETRY_AFTER_STALE_S;
+                Answer::Deny(Refusal::Unavailable { retry_after_s })
+            }
+            WhenStale::Lifetime => {
+                let permitted = self.request.profile.plain_lifetime + self.clock_skew;
+                let is_young = self.now.floor_to_second() < self.issued.saturating_add(permitted);
+                if is_young || by < freshness::spread(self.token, self.issued_at) {
+                    return;
+                }
+                self.too_old(permitted)
+            }
+        };
+        collected.push(Finding::new(Reason::Stale, Some(since), answer));
     }
 
     /// D9's table: what is asked of a capable client, unless another token would not help.

@@ -57,6 +57,8 @@ pub enum Reason {
     Outdated,
     /// The token is older than it may become (D8).
     Lifetime,
+    /// What is known is too old to believe the token for so long (F3).
+    Stale,
     /// This process has not read its log to the end yet (F3).
     NotReady,
 }
@@ -238,6 +240,9 @@ pub struct Decision {
     pub notes: Notes,
     /// What it would be if everything were enforced; `None` where everything is.
     pub report: Option<Report>,
+    /// How long ago the declared source of the tenant that has been silent the longest gave a sign of life
+    /// (F2); `None` where none is declared, or the tenant was not looked at.
+    pub source_age: Option<Duration>,
     /// The snapshot that answered.
     pub generation: u64,
 }
@@ -254,7 +259,7 @@ pub const CODE_OUTDATED: &str = "TokenCreatedWithOutdatedPolicies";
 
 impl Reason {
     /// Every reason, in order.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Malformed,
         Self::IssueTimeMissing,
         Self::BeyondHorizon,
@@ -272,6 +277,7 @@ impl Reason {
         Self::SignInFrequency,
         Self::Outdated,
         Self::Lifetime,
+        Self::Stale,
         Self::NotReady,
     ];
 
@@ -279,7 +285,7 @@ impl Reason {
     const fn code(self) -> &'static str {
         match self {
             Self::Location | Self::ConditionsChanged => CODE_LOCATION,
-            Self::SignInFrequency | Self::Outdated | Self::Lifetime => CODE_OUTDATED,
+            Self::SignInFrequency | Self::Outdated | Self::Lifetime | Self::Stale => CODE_OUTDATED,
             _ => CODE_REVOKED,
         }
     }
@@ -408,6 +414,7 @@ impl Decision {
             retry_after_s: outcome.retry_after_s.filter(|_| http_status == 503),
             notes: Notes::default(),
             report: None,
+            source_age: None,
             generation,
         }
     }

@@ -76,6 +76,8 @@ impl Snapshot {
             registers,
             subjects,
             directories,
+            // A log keeps the last sign that was appended, which need not be the newest.
+            signs: _,
             // Numbers, and what is made of the rest.
             stale: _,
             horizon: _,

@@ -40,7 +40,7 @@ pub struct Event {
     pub fact: Fact,
 }
 
-/// What an event says (E2 to E10, E13).
+/// What an event says (E2 to E11, E13).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fact {
     /// The account's state changed (E2, E3).
@@ -97,6 +97,13 @@ pub enum Fact {
         user: ObjectKey,
         /// Whether they came or went.
         membership: Membership,
+    },
+    /// The event's source is alive: what happened before has been said (E11).
+    Heartbeat {
+        /// The source's own number for the stream that it speaks of.
+        partition: u32,
+        /// How the stream is.
+        stream: Stream,
     },
     /// What is known of a source of events (E13).
     Source {
@@ -211,6 +218,39 @@ pub struct Declaration {
     pub retired: Option<UnixMillis>,
 }
 
+/// How a stream of events is, by its source's word (E11), from good to bad.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Stream {
+    /// It runs.
+    Enabled,
+    /// There is no such stream any more; nothing is expected of it.
+    Ended,
+    /// What happens is kept, and told later.
+    Paused,
+    /// What happens is lost.
+    Disabled,
+}
+
+impl Stream {
+    /// In a word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Enabled => "enabled",
+            Self::Ended => "ended",
+            Self::Paused => "paused",
+            Self::Disabled => "disabled",
+        }
+    }
+}
+
+impl Declaration {
+    /// Whether the source is expected to give signs of life, and to be alive (E11).
+    pub const fn gives_signs(&self) -> bool {
+        self.declared && self.retired.is_none()
+    }
+}
+
 /// Names a record: copies of one event share it, different events never do (L1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecordKey(pub [u8; 16]);
@@ -239,11 +279,17 @@ impl Event {
     }
 
     /// The hash of everything that makes this event what it is: tenant, source, id and canonical
-    /// content. It names the record (L1) and orders ties that nothing else orders (E15).
+    /// content. It names the record (L1) and orders ties that nothing else orders (E15). A sign of life
+    /// has the key of the one before it, and takes its place.
     pub fn record_key(&self) -> RecordKey {
         let mut content = Canonical(Sha256::new());
         content.text(self.tenant.as_str());
         content.text(self.source.as_str());
+        if let Fact::Heartbeat { partition, stream: _ } = self.fact {
+            content.0.update(HEARTBEAT);
+            content.number(partition.into());
+            return RecordKey(shortened(content.0));
+        }
         content.text(&self.id);
         content.number(self.occurred.as_millis());
         content.number(self.received.as_millis());
@@ -251,6 +297,9 @@ impl Event {
         RecordKey(shortened(content.0))
     }
 }
+
+/// In the place of an id, whose length it can't be.
+const HEARTBEAT: [u8; 8] = [u8::MAX; 8];
 
 impl Body {
     /// The hash of the content alone: the same words at another time have the same.
@@ -363,6 +412,8 @@ impl Canonical {
                 self.optional(retired, |content, at| content.number(at.as_millis()));
                 self.text(source.as_str());
             }
+            // Its key holds no content.
+            Fact::Heartbeat { .. } => {}
         }
     }
 

@@ -16,14 +16,18 @@ use crate::decide::decide_before;
 use crate::decision::{Answer, BlockRow, Decision, Finding, Reason, Refusal, ScopeName};
 use crate::directory::{Compiled, Directory};
 use crate::evaluate::{Counting, Known, Stance, Subject};
+use crate::event::Stream;
+use crate::freshness::{At, WhenStale};
 use crate::ids::Name;
-use crate::inspect::RegisterView;
+use crate::index::names::Number;
+use crate::inspect::{RegisterView, SignView, SourceView};
 use crate::policy::PolicyMode;
 use crate::remedy::{self, Remedy, instant};
 use crate::request::{AccessRequest, Seen, Token};
 use crate::row::Cutoff;
 use crate::rules::LocationClass;
 use crate::snapshot::Snapshot;
+use crate::tenant::Tenant;
 use crate::time::UnixMillis;
 use crate::witness::{ScopeSight, Sight, Witness};
 
@@ -69,7 +73,7 @@ pub enum Rule {
     D1,
     /// Its issuer and tenant are ours.
     D2,
-    /// The log was read.
+    /// What is known is recent.
     F3,
     /// Continuous access evaluation is on for it.
     P1,
@@ -122,9 +126,9 @@ pub enum Value {
 }
 
 /// Explains one decision.
-pub fn explain(snapshot: &Snapshot, request: &AccessRequest<'_>, now: UnixMillis) -> Explanation {
-    let (decision, seen) = witnessed(snapshot, request, now);
-    let remedies = remedy::remedies(snapshot, request, now);
+pub fn explain(snapshot: &Snapshot, request: &AccessRequest<'_>, at: At) -> Explanation {
+    let (decision, seen) = witnessed(snapshot, request, at);
+    let remedies = remedy::remedies(snapshot, request, at);
     let steps = steps(&decision, seen);
     Explanation { decision, steps, remedies }
 }
@@ -133,11 +137,11 @@ pub fn explain(snapshot: &Snapshot, request: &AccessRequest<'_>, now: UnixMillis
 pub(crate) fn witnessed(
     snapshot: &Snapshot,
     request: &AccessRequest<'_>,
-    now: UnixMillis,
+    at: At,
 ) -> (Decision, Observed) {
-    let trace = Trace { snapshot, request, observed: RefCell::default() };
-    trace.look_at_token(now);
-    let decision = decide_before(&trace, snapshot, request, now);
+    let trace = Trace { snapshot, request, now: at.now, observed: RefCell::default() };
+    trace.look_at_token(at.now);
+    let decision = decide_before(&trace, snapshot, request, at);
     (decision, trace.observed.into_inner())
 }
 
@@ -145,6 +149,7 @@ pub(crate) fn witnessed(
 struct Trace<'t> {
     snapshot: &'t Snapshot,
     request: &'t AccessRequest<'t>,
+    now: UnixMillis,
     observed: RefCell<Observed>,
 }
 
@@ -163,6 +168,8 @@ pub(crate) struct Observed {
     pub(crate) anywhere: BTreeSet<Name>,
     /// Policies that block, or demand more, at the address seen.
     pub(crate) here: Vec<Arc<Compiled>>,
+    /// What would have to be heard again.
+    pub(crate) silent: BTreeSet<Remedy>,
     /// How long the token is honoured.
     pub(crate) permitted: Option<Duration>,
 }
@@ -213,7 +220,7 @@ impl Rule {
         match self {
             Self::D1 => "the token is alive",
             Self::D2 => "its issuer and tenant are served here",
-            Self::F3 => "the log has been read",
+            Self::F3 => "what is known is recent",
             Self::P1 => "continuous access evaluation counts for it",
             Self::D3 => "nothing revoked it",
             Self::D4 => "account and device are in order",
@@ -237,7 +244,7 @@ impl Rule {
             | Reason::Expired
             | Reason::NotYetValid => Self::D1,
             Reason::UnknownIssuer | Reason::TenantNotServed => Self::D2,
-            Reason::NotReady => Self::F3,
+            Reason::NotReady | Reason::Stale => Self::F3,
             Reason::Revoked | Reason::Risk => Self::D3,
             Reason::Account | Reason::Device => Self::D4,
             Reason::Policy | Reason::Location => Self::D5,
@@ -281,10 +288,10 @@ impl Rule {
 /// Makes a step of every rule.
 fn steps(decision: &Decision, mut observed: Observed) -> Vec<Step> {
     conclude(decision, &mut observed);
-    let ended = decision.findings.iter().map(|finding| Rule::of(finding.reason)).find(|rule| {
-        // These end the evaluation.
-        matches!(rule, Rule::D1 | Rule::D2 | Rule::F3)
-    });
+    // These end the evaluation.
+    let ends =
+        |finding: &&Finding| finding.reason < Reason::Revoked || finding.reason == Reason::NotReady;
+    let ended = decision.findings.iter().find(ends).map(|finding| Rule::of(finding.reason));
     let ages_alone = observed.scope.is_some_and(|scope| scope.is_limited || scope.is_reported);
     let step = |rule: Rule| {
         let spoke = decision.findings.iter().any(|finding| Rule::of(finding.reason) == rule);
@@ -370,6 +377,7 @@ const fn reason_name(reason: Reason) -> &'static str {
         Reason::SignInFrequency => "sign-in frequency",
         Reason::Outdated => "outdated",
         Reason::Lifetime => "lifetime",
+        Reason::Stale => "stale",
         Reason::NotReady => "not ready",
     }
 }
@@ -452,6 +460,43 @@ impl Trace<'_> {
         observed.text(Rule::D6, "address of the sign-in (ipaddr)", &signed_in_at);
     }
 
+    /// F2: how old what is known is.
+    fn ages_seen(&self, log: Duration, tenant: Option<(Number, &Tenant)>, observed: &mut Observed) {
+        let after = self.snapshot.rules().stale_after;
+        let stale = |is_stale: bool| if is_stale { ": stale" } else { "" };
+        let is_stale = log > after.log;
+        if is_stale {
+            observed.silent.insert(Remedy::RefreshLog);
+        }
+        let text = format!("{}{}", ago(log), stale(is_stale));
+        observed.text(Rule::F3, "everything in the log was known", &text);
+        let Some((number, tenant)) = tenant else { return };
+        for view in self.snapshot.sources(number, tenant) {
+            let is_expected = view.is_expected();
+            let SourceView { name, declaration: _, signs } = view;
+            for SignView { partition, stream, at } in signs {
+                let age = self.now.since(at);
+                let is_halted = matches!(stream, Some(Stream::Paused | Stream::Disabled));
+                let is_silent = stream != Some(Stream::Ended) && age > after.source;
+                let is_stale = is_expected && (is_halted || is_silent);
+                if is_stale {
+                    let source = name.clone();
+                    observed.silent.insert(Remedy::HearSource { source, partition });
+                }
+                let state = stream.map_or("declared, not heard since", Stream::as_str);
+                let expected = if is_expected { "" } else { ", not declared to give signs" };
+                let text = format!("{state}, {}{expected}{}", ago(age), stale(is_stale));
+                observed.text(Rule::F3, format!("source {name}, stream {partition}"), &text);
+            }
+        }
+        let when = match self.request.profile.when_stale {
+            WhenStale::Lifetime => "tokens older than the plain lifetime are challenged",
+            WhenStale::Deny => "every token is refused",
+            WhenStale::Allow => "tokens are decided by what is known",
+        };
+        observed.text(Rule::F3, "when stale", when);
+    }
+
     fn take(&self, sight: Sight<'_>, observed: &mut Observed) {
         match sight {
             Sight::Issuer(issuer) => {
@@ -461,6 +506,7 @@ impl Trace<'_> {
                     observed.note(Rule::D2, "tokens dated back by", skew);
                 }
             }
+            Sight::Ages { log, tenant } => self.ages_seen(log, tenant, observed),
             Sight::Scope(scope) => scope_seen(scope, observed),
             Sight::Report => observed.is_report = true,
             Sight::Policies { subject, counting, survey } => {
@@ -577,6 +623,11 @@ impl Trace<'_> {
             observed.permitted = Some(permitted);
         }
     }
+}
+
+/// A length of time in words.
+fn ago(age: Duration) -> String {
+    format!("{} s ago", age.as_secs())
 }
 
 fn scope_seen(scope: Option<ScopeSight>, observed: &mut Observed) {

@@ -2,7 +2,9 @@
 //!
 //! This searches and sorts, and may look at every row: never on the path of a request.
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::time::Duration;
 
 use crate::consequence::{Facet, FinerKind};
 use crate::decision::ScopeName;
@@ -11,13 +13,14 @@ pub use crate::directory::inspect::{
     Edition, Fingerprint, GroupView, LocationKind, LocationView, MembershipView, Obstacle,
     PolicyView, SettingsView,
 };
-use crate::event::{Declaration, RiskLevel};
+use crate::event::{Declaration, RiskLevel, Stream};
+use crate::freshness::{Sign, Signs};
 use crate::ids::{Name, ObjectKey};
 use crate::index::Row;
 use crate::index::names::Number;
 use crate::row::{CutoffKind, Hint, NO_ISSUER, PairKey};
 use crate::snapshot::Snapshot;
-use crate::tenant::Tenant;
+use crate::tenant::{DeclaredSource, Tenant};
 use crate::time::UnixMillis;
 
 /// What is known of a tenant.
@@ -29,7 +32,7 @@ pub struct TenantView {
     pub settings: Option<SettingsView>,
     /// Tokens issued before are revoked.
     pub cutoff: Option<UnixMillis>,
-    /// What is declared of its sources, by name.
+    /// Its sources that are declared or gave signs of life, by name.
     pub sources: Vec<SourceView>,
     /// Its policies, by id.
     pub policies: Vec<PolicyView>,
@@ -39,13 +42,51 @@ pub struct TenantView {
     pub groups: Vec<GroupView>,
 }
 
-/// What is declared of a source (E13).
+/// What is known of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceView {
     /// Its name.
     pub name: Name,
-    /// What.
-    pub declaration: Declaration,
+    /// What is declared of it (E13).
+    pub declaration: Option<Declaration>,
+    /// Its last signs of life (E11), by stream; one of the declaration, where none came yet.
+    pub signs: Vec<SignView>,
+}
+
+/// The last sign of life of a stream of a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignView {
+    /// The source's own number for the stream.
+    pub partition: u32,
+    /// How the stream was; `None`: the source is declared, and was not heard since.
+    pub stream: Option<Stream>,
+    /// When.
+    pub at: UnixMillis,
+}
+
+impl SourceView {
+    /// Whether it is declared to give signs of life.
+    pub fn is_expected(&self) -> bool {
+        self.declaration.is_some_and(|declared| declared.gives_signs())
+    }
+
+    /// How long ago its stream that has been silent the longest gave a sign of life (F2); `None`: not known,
+    /// since it is not declared to give any.
+    pub fn age(&self, now: UnixMillis) -> Option<Duration> {
+        if !self.is_expected() {
+            return None;
+        }
+        let runs = |sign: &&SignView| sign.stream != Some(Stream::Ended);
+        self.signs.iter().filter(runs).map(|sign| now.since(sign.at)).max()
+    }
+
+    /// Whether it is stale (F3).
+    pub fn is_stale(&self, now: UnixMillis, after: Duration) -> bool {
+        let is_halted =
+            |sign: &SignView| matches!(sign.stream, Some(Stream::Paused | Stream::Disabled));
+        self.is_expected()
+            && (self.signs.iter().any(is_halted) || self.age(now).is_some_and(|age| age > after))
+    }
 }
 
 /// What is known of a subject.
@@ -131,21 +172,69 @@ impl Snapshot {
     pub fn tenant(&self, tenant: &Name) -> Option<TenantView> {
         let (number, row) = self.state.tenants.get(tenant.as_str())?;
         let directory = self.state.directories.get(number);
-        let sources = row.declarations().iter().filter_map(|declared| {
-            let name = self.state.sources.name(declared.source())?.clone();
-            Some(SourceView { name, declaration: declared.declaration })
-        });
-        let mut sources: Vec<_> = sources.collect();
-        sources.sort_unstable_by(|one, other| one.name.cmp(&other.name));
         Some(TenantView {
             name: tenant.clone(),
             settings: directory.and_then(Directory::settings_view),
             cutoff: Some(row.cutoff.at).filter(|at| *at > UnixMillis::ZERO),
-            sources,
+            sources: self.sources(number, row),
             policies: directory.map(Directory::policy_views).unwrap_or_default(),
             locations: directory.map(Directory::location_views).unwrap_or_default(),
             groups: directory.map(Directory::group_views).unwrap_or_default(),
         })
+    }
+
+    /// The sources that are declared to give signs of life, with their tenants.
+    pub fn expected_sources(&self) -> impl Iterator<Item = (&Name, SourceView)> {
+        self.sources_where(|_| true)
+    }
+
+    /// Those of them that are stale (F3).
+    pub fn stale_sources(&self, now: UnixMillis) -> impl Iterator<Item = (&Name, SourceView)> {
+        let after = self.rules.stale_after.source;
+        let has_stale = move |signs: &Signs| signs.overdue(now, after).is_some();
+        self.sources_where(has_stale).filter(move |(_, view)| view.is_stale(now, after))
+    }
+
+    fn sources_where(
+        &self,
+        is_looked_at: impl Fn(&Signs) -> bool,
+    ) -> impl Iterator<Item = (&Name, SourceView)> {
+        let expecting = self.state.tenants.iter().filter(move |(number, row)| {
+            row.gives_signs && self.state.signs.get(*number).is_some_and(&is_looked_at)
+        });
+        expecting.flat_map(|(number, row)| {
+            let tenant = self.state.tenants.names().name(number);
+            let views = self.sources(number, row).into_iter().filter(SourceView::is_expected);
+            views.filter_map(move |view| Some((tenant?, view)))
+        })
+    }
+
+    pub(crate) fn sources(&self, number: Number, tenant: &Tenant) -> Vec<SourceView> {
+        let signs = self.state.signs.get(number);
+        let heard = signs.into_iter().flat_map(Signs::sources);
+        let declared = tenant.declarations().iter().map(DeclaredSource::source);
+        let all: BTreeSet<Number> = heard.chain(declared).collect();
+        let view = |source| {
+            let name = self.state.sources.name(source)?.clone();
+            let declared = tenant.declared(source);
+            let mut signs: Vec<_> = signs
+                .into_iter()
+                .flat_map(|signs| signs.of(source))
+                .map(|sign| {
+                    let Sign { partition, stream, at, .. } = *sign;
+                    SignView { partition, stream: Some(stream), at }
+                })
+                .collect();
+            if let (true, Some(declared)) = (signs.is_empty(), declared) {
+                signs.push(SignView { partition: 0, stream: None, at: declared.at() });
+            }
+            signs.sort_unstable_by_key(|sign| sign.partition);
+            let declaration = declared.map(|declared| declared.declaration);
+            Some(SourceView { name, declaration, signs })
+        };
+        let mut sources: Vec<_> = all.into_iter().filter_map(view).collect();
+        sources.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+        sources
     }
 
     /// What is known of a subject of a tenant; `None` where no event ever named the tenant. A subject

@@ -49,6 +49,7 @@ pub mod directory;
 mod evaluate;
 pub mod event;
 pub mod explain;
+pub mod freshness;
 pub mod ids;
 pub mod index;
 pub mod ingest;

@@ -46,6 +46,18 @@ pub const FRESH_TOKEN: Duration = Duration::from_mins(1);
 /// takes seconds.
 pub const RETRY_AFTER_NOT_READY_S: u32 = 1;
 
+/// What was read of the log is stale beyond this age. SOURCE: SEMANTICS.md F3.
+pub const LOG_STALE_AFTER_DEFAULT: Duration = Duration::from_mins(5);
+
+/// The last sign of life of a declared source is stale beyond this age. SOURCE: SEMANTICS.md F3.
+pub const SOURCE_STALE_AFTER_DEFAULT: Duration = Duration::from_mins(15);
+
+/// Over how long the challenges because of stale knowledge are spread. SOURCE: SEMANTICS.md F3.
+pub const STALE_SPREAD: Duration = Duration::from_mins(2);
+
+/// What a gateway is told to wait where stale knowledge refuses. Guess: what made it stale takes minutes.
+pub const RETRY_AFTER_STALE_S: u32 = 10;
+
 /// So many ranges of a tenant are compiled before a snapshot is taken; more are compiled apart, and
 /// searched location by location until then. Measured: about 1 ms (`bench/micro`, 2026-11).
 pub const RANGES_COMPILED_AT_ONCE: usize = 10_000;

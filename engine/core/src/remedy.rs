@@ -13,9 +13,10 @@ use std::sync::Arc;
 
 use crate::consequence::Facet;
 use crate::decide::decide;
-use crate::decision::{Decision, Reason};
+use crate::decision::{Answer, Decision, Reason, Refusal};
 use crate::directory::Directory;
 use crate::explain::{Observed, witnessed};
+use crate::freshness::At;
 use crate::ids::{Id, Name};
 use crate::limits;
 use crate::request::{AccessRequest, Seen, Token};
@@ -42,6 +43,15 @@ pub enum Remedy {
     },
     /// The log, read to the end that it had at the start: it is being read.
     ReadLog,
+    /// The log, read to its end a moment ago: nothing could be read since.
+    RefreshLog,
+    /// A sign of life of a source, and that its stream runs.
+    HearSource {
+        /// The source.
+        source: Name,
+        /// The source's own number for the stream.
+        partition: u32,
+    },
     /// Time: until this second.
     Wait {
         /// Until then.
@@ -109,15 +119,11 @@ struct Needed {
 }
 
 /// Everything that has to change.
-pub(crate) fn remedies(
-    snapshot: &Snapshot,
-    request: &AccessRequest<'_>,
-    now: UnixMillis,
-) -> Vec<Remedy> {
+pub(crate) fn remedies(snapshot: &Snapshot, request: &AccessRequest<'_>, at: At) -> Vec<Remedy> {
     let mut needed = Needed::default();
     for _ in 0..limits::REMEDY_ROUNDS_MAX {
         let before = needed.clone();
-        let (tried, then) = needed.applied(request, now);
+        let (tried, then) = needed.applied(request, at);
         let configured = needed.configured(snapshot);
         let snapshot = configured.as_ref().unwrap_or(snapshot);
         let (decision, observed) = witnessed(snapshot, &tried, then);
@@ -126,7 +132,7 @@ pub(crate) fn remedies(
             break;
         }
     }
-    needed.told(request, now)
+    needed.told(request, at)
 }
 
 impl Needed {
@@ -156,8 +162,8 @@ impl Needed {
     fn applied<'a>(
         &self,
         request: &AccessRequest<'a>,
-        now: UnixMillis,
-    ) -> (AccessRequest<'a>, UnixMillis) {
+        At { now, log_age }: At,
+    ) -> (AccessRequest<'a>, At) {
         let then = self.wait.map_or(now, |until| now.max(instant(until)));
         let mut tried = *request;
         if let Some((_, _, address)) = &self.address {
@@ -174,7 +180,7 @@ impl Needed {
                 token.address = Some(address);
             }
         }
-        (tried, then)
+        (tried, At { now: then, log_age })
     }
 
     /// What a decision asks for.
@@ -182,11 +188,11 @@ impl Needed {
         &mut self,
         snapshot: &Snapshot,
         request: &AccessRequest<'_>,
-        now: UnixMillis,
+        at: At,
         decision: &Decision,
         observed: &Observed,
     ) {
-        let second = now.floor_to_second();
+        let second = at.now.floor_to_second();
         let Ok(token) = &request.token else {
             self.others.insert(Remedy::WellFormedToken);
             return;
@@ -230,14 +236,14 @@ impl Needed {
                     let policies = observed.anywhere.iter().cloned();
                     self.others.extend(policies.map(|policy| Remedy::ChangePolicy { policy }));
                 }
-                Reason::Location => self.elsewhere(snapshot, request, now, observed),
+                Reason::Location => self.elsewhere(snapshot, request, at, observed),
                 Reason::ConditionsChanged => match request.seen {
                     Seen::At(_) => {
                         self.new_token = true;
                         self.signed_in_here = true;
                     }
                     Seen::Unknown | Seen::NoneByNature => {
-                        self.elsewhere(snapshot, request, now, observed);
+                        self.elsewhere(snapshot, request, at, observed);
                     }
                 },
                 Reason::SignInFrequency => self.sign_in = Some(second),
@@ -245,6 +251,17 @@ impl Needed {
                     let permitted = observed.permitted.unwrap_or_default();
                     self.issued_from(second.saturating_sub(permitted).next(), second);
                 }
+                Reason::Stale => match finding.answer {
+                    Answer::Deny(Refusal::Unavailable { .. }) => {
+                        self.others.extend(observed.silent.iter().cloned());
+                    }
+                    // Young enough to be believed without events.
+                    _ => {
+                        let skew = snapshot.rules().clock_skew;
+                        let permitted = request.profile.plain_lifetime + skew;
+                        self.issued_from(second.saturating_sub(permitted).next(), second);
+                    }
+                },
             }
         }
     }
@@ -266,14 +283,14 @@ impl Needed {
         &mut self,
         snapshot: &Snapshot,
         request: &AccessRequest<'_>,
-        now: UnixMillis,
+        at: At,
         observed: &Observed,
     ) {
         let Some(directory) = directory(snapshot, request) else { return };
         let lists = || observed.here.iter().filter_map(|policy| policy.places.as_ref());
         let passes = |address: &IpAddr| {
             let tried = AccessRequest { seen: Seen::At(*address), ..*request };
-            let decision = decide(snapshot, &tried, now);
+            let decision = decide(snapshot, &tried, at);
             // What another sign-in answers is no fault of the address.
             !decision.findings.iter().any(|finding| finding.reason == Reason::Location)
         };
@@ -310,8 +327,8 @@ impl Needed {
     }
 
     /// As a list.
-    fn told(self, request: &AccessRequest<'_>, now: UnixMillis) -> Vec<Remedy> {
-        let (tried, _) = self.applied(request, now);
+    fn told(self, request: &AccessRequest<'_>, at: At) -> Vec<Remedy> {
+        let (tried, _) = self.applied(request, at);
         // A device that is cleared is so in every respect.
         let is_covered = |remedy: &Remedy| match remedy {
             Remedy::DeviceCompliant { source } => {

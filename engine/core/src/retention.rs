@@ -53,6 +53,7 @@ fn expired(
         Consequence::Register { .. }
         | Consequence::Version { .. }
         | Consequence::Member { .. }
+        | Consequence::Sign { .. }
         | Consequence::Declaration { .. } => false,
     }
 }
@@ -82,6 +83,9 @@ fn dominated(
         }
         (Consequence::Member { at, .. }, Held::Member { at: held, appended }) => {
             held > at && is_settled(*appended, now, horizon)
+        }
+        (Consequence::Sign { at, stream, .. }, Held::Sign(held)) => {
+            held.order() > (*at, *stream) && is_settled(held.appended, now, horizon)
         }
         _ => false,
     }

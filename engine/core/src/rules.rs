@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use crate::event::RiskLevel;
+use crate::freshness::{StaleAfter, WhenStale};
 use crate::ids::{InvalidId, Name, NameText, ObjectKey};
 use crate::index::ranges::RangeSet;
 use crate::limits;
@@ -28,6 +29,8 @@ pub struct Rules {
     pub issuers: Issuers,
     /// The tenants that are served here; all of them where this is `None` (D2).
     pub tenants: Option<HashSet<Name>>,
+    /// From which age on what is known is stale (F3).
+    pub stale_after: StaleAfter,
 }
 
 /// The issuers whose tokens count, each bound to tenants (D2).
@@ -157,6 +160,8 @@ pub struct Profile {
     pub outdated_grace: Duration,
     /// What becomes of clients that are not capable.
     pub incapable: Incapable,
+    /// What becomes of requests when what is known is too old.
+    pub when_stale: WhenStale,
 }
 
 /// Whether a resource enforces conditions of location.
@@ -296,6 +301,7 @@ impl Default for Rules {
             clock_skew: limits::CLOCK_SKEW_DEFAULT,
             issuers: Issuers::default(),
             tenants: None,
+            stale_after: StaleAfter::default(),
         }
     }
 }
@@ -316,6 +322,7 @@ impl Default for Profile {
             plain_lifetime: limits::PLAIN_LIFETIME_DEFAULT,
             outdated_grace: limits::OUTDATED_GRACE_DEFAULT,
             incapable: Incapable::Enforce,
+            when_stale: WhenStale::default(),
         }
     }
 }
@@ -384,7 +391,7 @@ mod tests {
             horizon: Duration::from_hours(1),
             clock_skew: Duration::from_mins(5),
             issuers: Issuers::new(issuers).expect("valid"),
-            tenants: None,
+            ..Rules::default()
         };
         let longest = Duration::from_mins(60 - 5 - 3);
         assert!(rules.horizon_covers(longest));

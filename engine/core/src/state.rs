@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::consequence::{Consequence, Facet, FinerKey, FinerKind, Scope};
 use crate::directory::{Compilation, CompiledRanges, Directory, Intern, Told};
 use crate::event::{AccountState, DeviceState};
+use crate::freshness::{Sign, Signs};
 use crate::ids::{Name, ObjectKey};
 use crate::index::names::{Names, Number};
 use crate::index::slots::Slots;
@@ -33,6 +34,8 @@ pub(crate) struct State {
     pub(crate) subjects: Table<SubjectRow>,
     /// By the tenant's number.
     pub(crate) directories: Slots<Directory>,
+    /// Signs of life of sources, by the tenant's number.
+    pub(crate) signs: Slots<Signs>,
     /// Tenants whose view is out of date.
     pub(crate) stale: BTreeSet<Number>,
     pub(crate) horizon: Duration,
@@ -61,6 +64,8 @@ pub(crate) enum Held {
     /// The time of the last word about a membership, with the append time of the newest record about
     /// the group.
     Member { at: UnixMillis, appended: UnixMillis },
+    /// The last sign of life of a stream.
+    Sign(Sign),
     /// A declaration.
     Declaration(DeclaredSource),
 }
@@ -70,6 +75,7 @@ impl State {
         Self {
             subjects: Table::new(seed),
             directories: Slots::default(),
+            signs: Slots::default(),
             stale: BTreeSet::new(),
             horizon,
             tenants: Tenants::new(seed),
@@ -115,6 +121,15 @@ impl State {
                 let known = self.tenants.row(tenant).and_then(|row| row.declared(source));
                 let joined = compare(known.map(DeclaredSource::order), new.order());
                 self.tenants.update(tenant, |row| row.declare(new));
+                self.change_signs(tenant, |_| {});
+                joined
+            }
+            Consequence::Sign { partition, at, stream } => {
+                let source = self.sources.intern(source);
+                let new = Sign { source, partition, at, stream, appended };
+                let known = self.signs.get(tenant).and_then(|signs| signs.held(source, partition));
+                let joined = compare(known.map(Sign::order), new.order());
+                self.change_signs(tenant, |signs| signs.put(new));
                 joined
             }
         }
@@ -133,6 +148,17 @@ impl State {
         self.directories.change(tenant, |directory| {
             change(directory, &mut |next, subject| intern(subjects, tenant, next, subject))
         })
+    }
+
+    fn change_signs(&mut self, tenant: Number, change: impl FnOnce(&mut Signs)) {
+        let Some(row) = self.tenants.row(tenant) else { return };
+        let gives_signs = self.signs.change(tenant, |signs| {
+            change(signs);
+            signs.settle(row)
+        });
+        if row.gives_signs != gives_signs {
+            self.tenants.update(tenant, |row| row.gives_signs = gives_signs);
+        }
     }
 
     /// Makes what decisions read of directories anew, where something has changed. Returns what is
@@ -291,6 +317,11 @@ impl State {
                 .subject(number, user)
                 .and_then(|user| self.directories.get(number)?.held_member(group, user))
                 .map_or(Held::Vacant, |(at, appended)| Held::Member { at, appended }),
+            Consequence::Sign { partition, .. } => self
+                .sources
+                .get(source.as_str())
+                .and_then(|source| self.signs.get(number)?.held(source, partition))
+                .map_or(Held::Vacant, |sign| Held::Sign(*sign)),
             Consequence::Declaration { source, .. } => self
                 .sources
                 .get(source.as_str())

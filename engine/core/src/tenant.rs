@@ -28,6 +28,8 @@ pub(crate) struct Tenant {
     present: u16,
     /// Whether anything of its directory was told.
     pub(crate) has_directory: bool,
+    /// Whether a source of it is declared to give signs of life.
+    pub(crate) gives_signs: bool,
     pub(crate) cutoff: Cutoff,
     declarations: Arc<Vec<DeclaredSource>>,
 }
@@ -152,6 +154,15 @@ impl DeclaredSource {
 
     pub(crate) const fn source(&self) -> Number {
         self.source
+    }
+
+    pub(crate) const fn at(&self) -> UnixMillis {
+        self.at
+    }
+
+    /// Whether it is expected to give signs of life, and to be alive (E11).
+    pub(crate) const fn gives_signs(&self) -> bool {
+        self.declaration.gives_signs()
     }
 
     /// What decides between two declarations of one source.

@@ -332,4 +332,15 @@ mod tests {
         assert_eq!(versions.history.len(), 2);
         assert_eq!(versions.since(), Some(ms(2 * UNIT)), "long enough ago to be as good as 0");
     }
+
+    #[test]
+    fn parts_that_no_living_token_is_older_than_are_let_go() {
+        let part = Part { version: "late".to_owned(), index: 0, count: 2 };
+        let late = |at| Told { at, content: 100, part: part.clone() };
+        let whole = |at| Told { at, content: 1, part: Part::WHOLE };
+        let pending = |all: &[Told]| play(all).pending.len();
+        assert_eq!(pending(&[whole(1), whole(9), late(0)]), 0, "too late");
+        assert_eq!(pending(&[whole(1), late(0), whole(9)]), 0, "overtaken");
+        assert_eq!(pending(&[whole(1), whole(9), late(2)]), 1, "it can still count");
+    }
 }

@@ -39,6 +39,8 @@ impl Witness for Nobody {
 pub(crate) enum Sight<'s> {
     /// The issuer that the token is bound to (D2).
     Issuer(&'s Issuer),
+    /// How old what is known is: the log, and the sources of the tenant (F2).
+    Ages { log: Duration, tenant: Option<(Number, &'s Tenant)> },
     /// What the tenant decided, and whether the token is in CAE's scope (P1); `None`: the tenant has no
     /// directory.
     Scope(Option<ScopeSight>),

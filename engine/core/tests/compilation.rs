@@ -5,11 +5,13 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use caed_core::builder::Builder;
 use caed_core::decide::decide;
 use caed_core::decision::{Reason, Verdict};
 use caed_core::event::{Event, Fact, RevocationCause};
+use caed_core::freshness::At;
 use caed_core::ids::{Name, ObjectKey};
 use caed_core::index::ranges::RangeSet;
 use caed_core::limits::RANGES_COMPILED_AT_ONCE;
@@ -39,7 +41,7 @@ fn builder() -> Builder {
     let issuer = Issuer {
         name: ISSUER.to_owned(),
         tenants: IssuerTenants::All,
-        issue_time_skew: std::time::Duration::ZERO,
+        issue_time_skew: Duration::ZERO,
         authorization_uri: None,
         judged: Judged::default(),
     };
@@ -110,7 +112,7 @@ fn reason(snapshot: &Snapshot, tenant: &str, at: u32) -> (Verdict, Option<Reason
     let profile = Profile::default();
     let seen = Seen::At(IpAddr::from(Ipv4Addr::from(at)));
     let request = AccessRequest { token: Token::parse(&claims), profile: &profile, seen };
-    let decision = decide(snapshot, &request, NOW);
+    let decision = decide(snapshot, &request, At { now: NOW, log_age: Duration::ZERO });
     (decision.verdict, decision.primary)
 }
 

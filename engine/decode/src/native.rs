@@ -5,7 +5,7 @@
 
 use caed_core::event::{
     AccountState, Compliance, Declaration, DeviceState, Event, Fact, Finer, RevocationCause,
-    RiskLevel,
+    RiskLevel, Stream,
 };
 use caed_core::ids::{InvalidId, Name, ObjectKey};
 use caed_core::limits;
@@ -168,6 +168,7 @@ fn fact_of(fact: WireFact, time: &mut ReadTime<'_>) -> Result<Fact, InvalidEvent
             device: key("device_not_compliant.device", &device)?,
             compliance: Compliance::NotCompliant,
         },
+        WireFact::Heartbeat(heartbeat) => heartbeat_of(heartbeat)?,
         WireFact::SourceDeclared(declared) => source_declared(declared, time)?,
         WireFact::PolicyChanged(policy) => directory::policy_changed(policy)?,
         WireFact::PolicyDeleted(policy) => directory::policy_deleted(policy)?,
@@ -185,6 +186,18 @@ fn fact_of(fact: WireFact, time: &mut ReadTime<'_>) -> Result<Fact, InvalidEvent
         WireFact::MemberAdded(member) => directory::member_added(&member)?,
         WireFact::MemberRemoved(member) => directory::member_removed(&member)?,
     })
+}
+
+fn heartbeat_of(v1::Heartbeat { partition, state }: v1::Heartbeat) -> Result<Fact, InvalidEvent> {
+    use v1::StreamState as Wire;
+    let stream = match Wire::try_from(state) {
+        Ok(Wire::Unspecified | Wire::Enabled) => Stream::Enabled,
+        Ok(Wire::Paused) => Stream::Paused,
+        Ok(Wire::Disabled) => Stream::Disabled,
+        Ok(Wire::Ended) => Stream::Ended,
+        Err(_) => return Err(field("heartbeat.state", format!("{state} is not known"))),
+    };
+    Ok(Fact::Heartbeat { partition, stream })
 }
 
 fn source_declared(

@@ -37,6 +37,7 @@ use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
+use crate::alarms::Alarms;
 use crate::config::{Config, Listen, LogChoice};
 use crate::listen::{self, SocketFile};
 use crate::log::{self, LogEnding, Opened, Wires};
@@ -125,7 +126,7 @@ impl App {
         }
 
         let mut serving = Tasks::new();
-        let pdp = Pdp::new(reader, clock, config.profile, config.stale_after);
+        let pdp = Pdp::new(reader, clock, config.profile);
         let topics = Arc::new(topics);
         let parts = Parts {
             pdp: pdp.clone(),
@@ -180,7 +181,7 @@ impl App {
         let ready = self.ready();
         tokio::pin!(end, ready);
         let mut is_ready = false;
-        let mut freshness = Freshness::default();
+        let mut alarms = Alarms::default();
         let mut look = interval(LOOK_INTERVAL);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let outcome = loop {
@@ -192,8 +193,11 @@ impl App {
                     tracing::info!("ready");
                 }
                 _ = look.tick(), if is_ready => {
-                    if let Some(serving) = freshness.look(&self.pdp) {
-                        self.health.set(serving).await;
+                    for word in alarms.look(&self.pdp) {
+                        word.tell();
+                        if let Some(serving) = word.health() {
+                            self.health.set(serving).await;
+                        }
                     }
                 }
                 Some(joined) = self.knowing.join_next() => break ended_early(joined),
@@ -225,41 +229,6 @@ impl App {
 
 /// How often the age of what is known is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-
-/// The age from which on it is an alarm. SOURCE: SEMANTICS.md F3.
-const ALARM_AGE: Duration = Duration::from_secs(30);
-
-/// What was said last of how old the knowledge is.
-#[derive(Default)]
-struct Freshness {
-    is_alarmed: bool,
-    is_stale: bool,
-}
-
-impl Freshness {
-    /// Looks at the age, and says what is new about it in the log; returns what health turns to.
-    fn look(&mut self, pdp: &Pdp) -> Option<bool> {
-        let age = pdp.age().unwrap_or_default();
-        let is_alarmed = age > ALARM_AGE;
-        if is_alarmed != std::mem::replace(&mut self.is_alarmed, is_alarmed) {
-            if is_alarmed {
-                tracing::error!(age_s = age.as_secs(), "decisions rest on old knowledge");
-            } else {
-                tracing::info!("the log is followed again");
-            }
-        }
-        let is_stale = matches!(pdp.readiness(), Readiness::Stale(_));
-        if is_stale == std::mem::replace(&mut self.is_stale, is_stale) {
-            return None;
-        }
-        if is_stale {
-            tracing::error!(age_s = age.as_secs(), "not ready any more: the knowledge is stale");
-        } else {
-            tracing::info!("ready again");
-        }
-        Some(!is_stale)
-    }
-}
 
 /// A number that nobody outside can know.
 pub(crate) fn random_seed() -> anyhow::Result<u64> {

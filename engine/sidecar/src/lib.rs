@@ -15,6 +15,7 @@
 //! | [`telemetry`] | what is written to standard error |
 //! | `topic_check` | the look at Kafka's topics, every hour |
 
+mod alarms;
 pub mod app;
 pub mod cli;
 pub mod client;

@@ -18,13 +18,14 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::limits;
 use crate::pdp::Pdp;
 
 const VERDICTS: [(Verdict, &str); 3] =
     [(Verdict::Allow, "allow"), (Verdict::Challenge, "challenge"), (Verdict::Deny, "deny")];
 
 /// Every primary reason, after "none", which ALLOW has.
-const REASONS: [(Option<Reason>, &str); 19] = [
+const REASONS: [(Option<Reason>, &str); 20] = [
     (None, "none"),
     (Some(Reason::Malformed), "malformed"),
     (Some(Reason::IssueTimeMissing), "issue_time_missing"),
@@ -43,6 +44,7 @@ const REASONS: [(Option<Reason>, &str); 19] = [
     (Some(Reason::SignInFrequency), "sign_in_frequency"),
     (Some(Reason::Outdated), "outdated"),
     (Some(Reason::Lifetime), "lifetime"),
+    (Some(Reason::Stale), "stale"),
     (Some(Reason::NotReady), "not_ready"),
 ];
 
@@ -117,6 +119,7 @@ impl Collector for Collected {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
         self.decisions(&mut encoder)?;
         self.knowledge(&mut encoder)?;
+        self.sources(&mut encoder)?;
         self.records(&mut encoder)?;
         self.log(&mut encoder)
     }
@@ -238,6 +241,29 @@ impl Collected {
         let age = |view: &PartitionView| view.age(now).map_or(f64::NAN, |age| age.as_secs_f64());
         let help = "Time since everything in a partition was known";
         self.of_partitions(encoder, "partition_age", help, Some(&Unit::Seconds), &partitions, age)
+    }
+
+    /// One gauge per source that is declared to give signs of life.
+    fn sources(&self, encoder: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
+        let moment = self.pdp.moment();
+        let now = moment.now();
+        let mut ages: Vec<_> = moment
+            .expected_sources()
+            .filter_map(|(tenant, view)| Some((view.age(now)?, tenant, view.name)))
+            .collect();
+        ages.sort_unstable_by(|one, other| other.cmp(one));
+        let help = "Time since a declared source of events gave a sign of life, by tenant";
+        let unit = Some(&Unit::Seconds);
+        let mut family = encoder.encode_descriptor("source_age", help, unit, MetricType::Gauge)?;
+        for (age, tenant, source) in ages.iter().take(limits::SOURCES_SHOWN_MAX) {
+            let labels = [("tenant", tenant.as_str()), ("source", source.as_str())];
+            ConstGauge::new(age.as_secs_f64()).encode(family.encode_family(&labels)?)?;
+        }
+        let help = "Declared sources of events that are silent for too long, or halted";
+        let family = encoder.encode_descriptor("stale_sources", help, None, MetricType::Gauge)?;
+        #[expect(clippy::cast_precision_loss, reason = "gauges are floating-point numbers")]
+        let stale = moment.stale_sources(now).count() as f64;
+        ConstGauge::new(stale).encode(family)
     }
 
     /// One gauge per partition.

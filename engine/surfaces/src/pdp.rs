@@ -11,6 +11,7 @@ use caed_core::challenge;
 use caed_core::decide::decide;
 use caed_core::decision::{Decision, Verdict};
 use caed_core::explain::{Explanation, explain};
+use caed_core::freshness::At;
 use caed_core::publish::{Loaded, SnapshotReader};
 use caed_core::request::{AccessRequest, Malformed, Seen, Token};
 use caed_core::rules::{Profile, SHIPPED};
@@ -25,8 +26,6 @@ pub struct Pdp {
     reader: SnapshotReader,
     clock: Arc<dyn Clock>,
     profiles: Arc<Profiles>,
-    /// How old knowledge may be before this process says that it is not ready.
-    stale_after: Duration,
     counts: Arc<DecisionCounts>,
 }
 
@@ -61,10 +60,10 @@ impl Profiles {
     /// The configured profile, which counts where a request names none, and the shipped ones.
     pub fn new(configured: Arc<Profile>) -> Self {
         let shipped = SHIPPED.into_iter().filter_map(|name| {
-            let Profile { long_lifetime, plain_lifetime, .. } = *configured;
+            let Profile { long_lifetime, plain_lifetime, when_stale, .. } = *configured;
             let shipped = Profile::shipped(name)?;
-            // The horizon covers these.
-            Some((name, Profile { long_lifetime, plain_lifetime, ..shipped }))
+            // The horizon covers the lifetimes.
+            Some((name, Profile { long_lifetime, plain_lifetime, when_stale, ..shipped }))
         });
         let shipped = shipped.collect();
         Self { configured, shipped }
@@ -79,16 +78,10 @@ impl Profiles {
 }
 
 impl Pdp {
-    /// A decision point for a configured profile. Knowledge older than `stale_after` makes it
-    /// unready.
-    pub fn new(
-        reader: SnapshotReader,
-        clock: Arc<dyn Clock>,
-        profile: Arc<Profile>,
-        stale_after: Duration,
-    ) -> Self {
+    /// A decision point for a configured profile.
+    pub fn new(reader: SnapshotReader, clock: Arc<dyn Clock>, profile: Arc<Profile>) -> Self {
         let profiles = Arc::new(Profiles::new(profile));
-        Self { reader, clock, profiles, stale_after, counts: Arc::default() }
+        Self { reader, clock, profiles, counts: Arc::default() }
     }
 
     /// Loads the newest snapshot. Once per request.
@@ -101,19 +94,27 @@ impl Pdp {
 
     /// Whether this process should be asked, or another one that knows more.
     pub fn readiness(&self) -> Readiness {
-        if !self.reader.load().is_caught_up() {
+        let snapshot = self.reader.load();
+        if !snapshot.is_caught_up() {
             return Readiness::Reading;
         }
-        match self.age() {
-            Some(age) if age > self.stale_after => Readiness::Stale(age),
-            // A source that has never said where its log ends says so within its first second.
-            _ => Readiness::Ready,
+        let age = self.log_age(self.age());
+        if age > snapshot.rules().stale_after.log {
+            Readiness::Stale(age)
+        } else {
+            Readiness::Ready
         }
     }
 
     /// How old the knowledge is; `None` where it was never known to be current.
     pub fn age(&self) -> Option<Duration> {
         self.reader.age(&*self.clock)
+    }
+
+    /// An age to decide by: what was never known to be current is as old as the process. (A log that has
+    /// never said where it ends says so within its first second.)
+    fn log_age(&self, age: Option<Duration>) -> Duration {
+        age.unwrap_or_else(|| self.uptime())
     }
 
     /// What was answered so far.
@@ -146,7 +147,7 @@ impl Moment<'_> {
         seen: Seen,
     ) -> Decision {
         let request = AccessRequest { token, profile, seen };
-        let decision = decide(&self.snapshot, &request, self.now);
+        let decision = decide(&self.snapshot, &request, self.at());
         self.pdp.counts.add(&decision);
         if decision.notes.ip_variation && decision.verdict == Verdict::Allow {
             self.tell_ip_variation(&request);
@@ -162,7 +163,16 @@ impl Moment<'_> {
         profile: &Profile,
         seen: Seen,
     ) -> Explanation {
-        explain(&self.snapshot, &AccessRequest { token, profile, seen }, self.now)
+        explain(&self.snapshot, &AccessRequest { token, profile, seen }, self.at())
+    }
+
+    /// The instant, by this host's clock.
+    pub fn now(&self) -> UnixMillis {
+        self.now
+    }
+
+    fn at(&self) -> At {
+        At { now: self.now, log_age: self.pdp.log_age(self.age) }
     }
 
     /// A judged token passed where policy blocks the address (D5): stolen, it would pass, too. So it

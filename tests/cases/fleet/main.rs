@@ -180,8 +180,7 @@ impl City {
             issuers: vec![issuer],
             served: None,
             caught_up: true,
-            anchors: Vec::new(),
-            told: Vec::new(),
+            ..World::default()
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use caed_core::builder::Builder;
 use caed_core::decide::decide;
 use caed_core::decision::Verdict;
+use caed_core::freshness::At;
 use caed_core::rules::Profile;
 use caed_core::time::UnixMillis;
 use caed_decode::native;
@@ -149,6 +150,11 @@ impl Changed {
                 self.scenario.rules.tenants.get_or_insert_default().push(tenant);
             }
             Change::ReadLog(v1::ReadLogRemedy {}) => self.scenario.ready = true,
+            Change::RefreshLog(v1::RefreshLogRemedy {}) => self.scenario.current = None,
+            Change::HearSource(v1::HearSourceRemedy { source, partition }) => {
+                let state = v1::StreamState::Enabled.into();
+                self.tell(source, Fact::Heartbeat(v1::Heartbeat { partition, state }));
+            }
         }
     }
 
@@ -191,6 +197,7 @@ impl Changed {
         let named = named.map(|name| Profile::shipped(name).expect("a shipped profile"));
         let profile = named.unwrap_or_else(|| question::profile(&scenario));
         let (snapshot, seen) = (builder.freeze(), question::seen(&scenario));
-        question::with(&claims, &profile, seen, |asked| decide(&snapshot, asked, now).verdict)
+        let at = At { now, ..question::at(&scenario) };
+        question::with(&claims, &profile, seen, |asked| decide(&snapshot, asked, at).verdict)
     }
 }

@@ -396,6 +396,14 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn a_set_of_no_ranges_is_empty() {
+        assert!(RangeSet::parse([]).expect("no ranges").is_empty());
+        for range in ["192.0.2.1/32", "2001:db8::/32"] {
+            assert!(!RangeSet::parse([range]).expect("a range").is_empty(), "{range}");
+        }
+    }
+
     fn set(texts: &[&str]) -> RangeSet {
         RangeSet::parse(texts.iter().copied()).expect("ranges")
     }

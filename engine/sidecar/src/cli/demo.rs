@@ -366,7 +366,6 @@ fn config(folder: &tempfile::TempDir) -> anyhow::Result<Config> {
         listen: Listen { grpc: None, grpc_socket: None, admin: None },
         rules,
         profile: Arc::new(profile),
-        stale_after: Duration::from_mins(5),
         telemetry: Telemetry { format: LogFormat::Text, filter: "warn".to_owned() },
     })
 }

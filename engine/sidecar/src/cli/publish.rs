@@ -136,6 +136,17 @@ enum OneEvent {
         #[arg(long, default_value_t = 0, hide_default_value = true)]
         retired_ms: i64,
     },
+    /// The source is alive: what happened before was sent.
+    Heartbeat {
+        #[command(flatten)]
+        envelope: Envelope,
+        /// The source's own number for the stream that it speaks of.
+        #[arg(long, default_value_t = 0)]
+        partition: u32,
+        /// How the stream is.
+        #[arg(long, default_value = "enabled")]
+        state: StreamState,
+    },
     /// What the tenant decided: whether events and policies are enforced, and for whom.
     TenantSettings(directory::Settings),
     /// The tenant's settings are the defaults again.
@@ -202,6 +213,18 @@ struct OfDevice {
     /// The device.
     #[arg(long)]
     device: String,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum StreamState {
+    /// It runs.
+    Enabled,
+    /// What happens is kept, and told later.
+    Paused,
+    /// What happens is lost.
+    Disabled,
+    /// There is no such stream any more.
+    Ended,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -448,6 +471,16 @@ impl OneEvent {
                 emits_device_clear,
                 retired_ms,
             })),
+            E::Heartbeat { envelope, partition, state } => {
+                let state = match state {
+                    StreamState::Enabled => v1::StreamState::Enabled,
+                    StreamState::Paused => v1::StreamState::Paused,
+                    StreamState::Disabled => v1::StreamState::Disabled,
+                    StreamState::Ended => v1::StreamState::Ended,
+                };
+                let state = state.into();
+                envelope.event(Fact::Heartbeat(v1::Heartbeat { partition, state }))
+            }
         }])
     }
 }

@@ -124,6 +124,8 @@ fn lines(reply: &v1::StatusReply) -> Vec<String> {
         log_bytes,
         log_notes,
         partitions,
+        sources,
+        stale_sources,
     } = reply;
     let ready = if *ready { "ready" } else { "not ready: the log is being read" };
     let knowledge = knowledge.as_ref().map(output::knowledge).unwrap_or_default();
@@ -173,6 +175,12 @@ fn lines(reply: &v1::StatusReply) -> Vec<String> {
                 "partition  {log}/{partition}: {age}, {lag} behind its end at {end}"
             ));
         }
+    }
+    if *stale_sources > 0 {
+        lines.push(format!("sources    {stale_sources} silent for too long, or halted"));
+    }
+    for v1::TenantSource { tenant, source } in sources {
+        lines.extend(source.iter().map(|source| tenant::source_line(source, Some(tenant))));
     }
     lines.extend(log_notes.iter().map(|note| format!("log        {note}")));
     let notices = [

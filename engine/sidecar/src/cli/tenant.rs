@@ -5,6 +5,41 @@ use caed_proto::v1;
 use super::explain::instant;
 use super::output;
 
+/// A source in a line.
+pub(super) fn source_line(report: &v1::SourceReport, tenant: Option<&str>) -> String {
+    let v1::SourceReport { source, declared, age_ms, stale, streams } = report;
+    let mut words = Vec::new();
+    words.push(match (age_ms, stale) {
+        (None, _) => "not declared to give signs of life, so its age is unknown".to_owned(),
+        (Some(age), false) => format!("heard {} s ago", age / 1000),
+        (Some(age), true) => format!("stale, heard {} s ago", age / 1000),
+    });
+    for stream in streams {
+        let state = match stream.state() {
+            v1::StreamState::Unspecified | v1::StreamState::Enabled => continue,
+            v1::StreamState::Paused => "paused",
+            v1::StreamState::Disabled => "disabled",
+            v1::StreamState::Ended => "ended",
+        };
+        let v1::StreamReport { partition, state: _, at_ms } = stream;
+        words.push(format!("stream {partition} {state} {}", instant(*at_ms)));
+    }
+    if let Some(v1::SourceDeclared { emits_enabled, emits_device_clear, retired_ms, .. }) = declared
+    {
+        if !emits_enabled {
+            words.push("its accounts set cutoffs alone".to_owned());
+        }
+        if !emits_device_clear {
+            words.push("its devices set cutoffs alone".to_owned());
+        }
+        if *retired_ms > 0 {
+            words.push(format!("retired {}", instant(*retired_ms)));
+        }
+    }
+    let of = tenant.map(|tenant| format!(" of {tenant}")).unwrap_or_default();
+    format!("source     {source}{of}: {}", words.join(", "))
+}
+
 /// A tenant that is known.
 pub(super) fn tenant(reply: &v1::GetTenantReply) -> Vec<String> {
     let v1::GetTenantReply {
@@ -24,24 +59,7 @@ pub(super) fn tenant(reply: &v1::GetTenantReply) -> Vec<String> {
     if let Some(at) = cutoff_ms {
         lines.push(format!("revoked    every token issued before {}", instant(*at)));
     }
-    for v1::SourceDeclared { name, declared, emits_enabled, emits_device_clear, retired_ms } in
-        sources
-    {
-        let mut words = Vec::new();
-        if *declared {
-            words.push("expected to give signs".to_owned());
-        }
-        if !emits_enabled {
-            words.push("its accounts set cutoffs alone".to_owned());
-        }
-        if !emits_device_clear {
-            words.push("its devices set cutoffs alone".to_owned());
-        }
-        if *retired_ms > 0 {
-            words.push(format!("retired {}", instant(*retired_ms)));
-        }
-        lines.push(format!("source     {name}: {}", words.join(", ")));
-    }
+    lines.extend(sources.iter().map(|source| source_line(source, None)));
     for policy in policies {
         lines.extend(policy_lines(policy));
     }

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use caed_core::event::RiskLevel;
+use caed_core::freshness::{StaleAfter, WhenStale};
 use caed_core::ids::{Name, ObjectKey};
 use caed_core::index::ranges::RangeSet;
 use caed_core::limits;
@@ -39,8 +40,6 @@ pub struct Config {
     pub rules: Rules,
     /// What is enforced.
     pub profile: Arc<Profile>,
-    /// How old knowledge may be before this process says that it is not ready.
-    pub stale_after: Duration,
     /// What is logged, and how.
     pub telemetry: Telemetry,
 }
@@ -86,9 +85,6 @@ pub enum LogFormat {
 /// The smallest horizon that makes sense to somebody who tries things out. Guess.
 const HORIZON_MIN: Duration = Duration::from_mins(1);
 
-/// How old knowledge may be. SOURCE: SEMANTICS.md F3.
-const STALE_AFTER: Duration = Duration::from_mins(5);
-
 /// Below this a healthy log would look stale now and then: brokers are asked every second and have
 /// three to answer.
 const STALE_AFTER_MIN: Duration = Duration::from_secs(5);
@@ -105,12 +101,12 @@ impl Config {
         let log = log(&root);
         let listen = listen(&root.section("listen"));
         let profile = profile(&root.section("profile"));
-        let (rules, profile) = rules(&root, profile);
-        let profile = Arc::new(profile);
         let stale_after = stale_after(&root.section("freshness"));
+        let (rules, profile) = rules(&root, profile, stale_after);
+        let profile = Arc::new(profile);
         let telemetry = telemetry(&root.section("telemetry"));
         root.finish();
-        document.finish(Self { log, listen, rules, profile, stale_after, telemetry })
+        document.finish(Self { log, listen, rules, profile, telemetry })
     }
 }
 
@@ -159,7 +155,7 @@ fn listen(section: &Section<'_>) -> Listen {
     Listen { grpc, grpc_socket, admin }
 }
 
-fn rules(root: &Section<'_>, profile: Profile) -> (Rules, Profile) {
+fn rules(root: &Section<'_>, profile: Profile, stale_after: StaleAfter) -> (Rules, Profile) {
     let section = root.section("tokens");
     let horizon = section.duration("horizon");
     if let Some(found) = horizon.as_ref().filter(|found| found.value < HORIZON_MIN) {
@@ -194,6 +190,7 @@ fn rules(root: &Section<'_>, profile: Profile) -> (Rules, Profile) {
         clock_skew: clock_skew.map_or(limits::CLOCK_SKEW_DEFAULT, |found| found.value),
         issuers,
         tenants,
+        stale_after,
     };
     let profile = Profile {
         long_lifetime: lifetime.map_or(profile.long_lifetime, |found| found.value),
@@ -310,6 +307,13 @@ fn profile(section: &Section<'_>) -> Profile {
         "lifetime" => Some(Incapable::Lifetime),
         _ => None,
     });
+    let problem = "must be \"lifetime\", \"deny\" or \"allow\"";
+    let when_stale = section.parsed("when_stale", problem, |text| match text {
+        "lifetime" => Some(WhenStale::Lifetime),
+        "deny" => Some(WhenStale::Deny),
+        "allow" => Some(WhenStale::Allow),
+        _ => None,
+    });
     let flag = |key, default| section.boolean(key).map_or(default, |found| found.value);
     let (revocation, user_risk, device, strict) = (
         flag("revocation", default.revocation),
@@ -330,20 +334,27 @@ fn profile(section: &Section<'_>) -> Profile {
         plain_lifetime: default.plain_lifetime,
         outdated_grace: grace.map_or(default.outdated_grace, |found| found.value),
         incapable: incapable.map_or(default.incapable, |found| found.value),
+        when_stale: when_stale.map_or(default.when_stale, |found| found.value),
         risk_threshold: risk_threshold.map_or(default.risk_threshold, |found| found.value),
         device_compliance: device_compliance.map_or(default.device_compliance, |found| found.value),
         incapable_clients: incapable_clients.unwrap_or_default(),
     }
 }
 
-fn stale_after(section: &Section<'_>) -> Duration {
-    let found = section.duration("stale_after");
-    if let Some(found) = found.as_ref().filter(|found| found.value < STALE_AFTER_MIN) {
-        let least = STALE_AFTER_MIN.as_secs();
-        section.reject(found, format!("is less than {least} s, which a busy log may take"));
-    }
+fn stale_after(section: &Section<'_>) -> StaleAfter {
+    let default = StaleAfter::default();
+    let age = |key, default, why| {
+        let found = section.duration(key);
+        if let Some(found) = found.as_ref().filter(|found| found.value < STALE_AFTER_MIN) {
+            let least = STALE_AFTER_MIN.as_secs();
+            section.reject(found, format!("is less than {least} s, {why}"));
+        }
+        found.map_or(default, |found| found.value)
+    };
+    let log = age("stale_after", default.log, "which a busy log may take");
+    let source = age("source_stale_after", default.source, "which a sign of life may take");
     section.finish();
-    found.map_or(STALE_AFTER, |found| found.value)
+    StaleAfter { log, source }
 }
 
 fn telemetry(section: &Section<'_>) -> Telemetry {

@@ -136,7 +136,8 @@ const fn topic_of(fact: &Fact) -> Topic {
         | Fact::Revoked { .. }
         | Fact::TenantRevoked
         | Fact::Device { .. }
-        | Fact::Compliance { .. } => EVENTS,
+        | Fact::Compliance { .. }
+        | Fact::Heartbeat { .. } => EVENTS,
     }
 }
 

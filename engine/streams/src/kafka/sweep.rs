@@ -27,7 +27,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use caed_core::event::RecordKey;
+use caed_core::event::{Fact, RecordKey};
 use caed_core::position::{Partition, Position};
 use caed_core::snapshot::Snapshot;
 use caed_core::time::UnixMillis;
@@ -146,7 +146,10 @@ fn judge(seen: &Seen<'_>, payload: &[u8], snapshot: &Snapshot, clock: UnixMillis
     }
     let Some(appended) = seen.appended else { return Judged::Needed };
     let now = clock.min(snapshot.newest_append());
-    if snapshot.frontier().contains(seen.position)
+    // A tombstone would take the newest of its key along; compaction alone leaves just that.
+    let is_sign = matches!(decoded.event.fact, Fact::Heartbeat { .. });
+    if !is_sign
+        && snapshot.frontier().contains(seen.position)
         && snapshot.outlives(&decoded.event, appended, now)
     {
         Judged::Outlived(key)

@@ -94,6 +94,7 @@ fn reply_of(
         retry_after_s,
         notes,
         report,
+        source_age,
         generation: _,
     } = decision;
     v1::EvaluateReply {
@@ -108,6 +109,7 @@ fn reply_of(
         detail: token.err().map(ToString::to_string).unwrap_or_default(),
         notes: notes_of(*notes),
         report: report.map(report_of),
+        source_age_ms: source_age.map(millis),
     }
 }
 
@@ -318,6 +320,7 @@ const fn reason_of(reason: Reason) -> v1::Reason {
         Reason::SignInFrequency => v1::Reason::SignInFrequency,
         Reason::Outdated => v1::Reason::Outdated,
         Reason::Lifetime => v1::Reason::Lifetime,
+        Reason::Stale => v1::Reason::Stale,
         Reason::NotReady => v1::Reason::NotReady,
     }
 }

@@ -145,6 +145,8 @@ impl Operations for Service {
             log_bytes: log.bytes(),
             log_notes: log.notes(),
             partitions: convert::partitions_of(&**log, &moment, pdp.uptime(), topics),
+            sources: convert::tenant::sources(&moment),
+            stale_sources: convert::tenant::stale_sources(&moment),
         }))
     }
 

@@ -101,6 +101,15 @@ fn remedy_of(remedy: Remedy, token: Option<&Token<'_>>) -> v1::Remedy {
             "the log, read to the end that it had at the start: it is being read".to_owned(),
             Change::ReadLog(v1::ReadLogRemedy {}),
         ),
+        Remedy::RefreshLog => (
+            "the log, read to its end a moment ago: nothing could be read for too long".to_owned(),
+            Change::RefreshLog(v1::RefreshLogRemedy {}),
+        ),
+        Remedy::HearSource { source, partition } => {
+            let source = source.to_string();
+            let text = format!("a sign of life of stream {partition} of source `{source}`");
+            (text, Change::HearSource(v1::HearSourceRemedy { source, partition }))
+        }
         Remedy::Wait { until } => {
             let until_s = until.as_seconds();
             let text = format!("time: until {}", utc(until_s));

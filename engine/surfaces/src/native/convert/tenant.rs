@@ -1,10 +1,12 @@
 //! Tenants and subjects on the wire.
 
-use caed_core::event::{Declaration, RiskLevel};
+use std::time::Duration;
+
+use caed_core::event::{Declaration, RiskLevel, Stream};
 use caed_core::ids::{Name, ObjectKey};
 use caed_core::inspect::{
     CutoffView, Edition, GroupView, LocationKind, LocationView, MembershipView, PolicyView,
-    RegisterView, SettingsView, SourceView, SubjectView, TenantView,
+    RegisterView, SettingsView, SignView, SourceView, SubjectView, TenantView,
 };
 use caed_core::policy::{Evaluation, Frequency, Incapable, Mode, PolicyMode, Selected, Settings};
 use caed_core::position::Topics;
@@ -12,7 +14,8 @@ use caed_core::time::UnixMillis;
 use caed_proto::v1;
 use tonic::Status;
 
-use super::{knowledge_of, saturating, scope_of};
+use super::{knowledge_of, millis, saturating, scope_of};
+use crate::limits;
 use crate::pdp::Moment;
 
 /// What is known of a tenant.
@@ -29,6 +32,8 @@ pub(in crate::native) fn tenant(
         return Ok(v1::GetTenantReply { tenant, knowledge, ..v1::GetTenantReply::default() });
     };
     let TenantView { name, settings, cutoff, sources, policies, locations, groups } = view;
+    let (now, after) = (moment.now(), moment.rules().stale_after.source);
+    let source = |view: &SourceView| source_of(view, now, after);
     let settings_edition = settings.as_ref().map(|view| edition_of(view.edition));
     Ok(v1::GetTenantReply {
         tenant: name.to_string(),
@@ -39,7 +44,7 @@ pub(in crate::native) fn tenant(
         policies: policies.into_iter().map(policy_of).collect(),
         locations: locations.iter().map(location_of).collect(),
         groups: groups.iter().map(group_of).collect(),
-        sources: sources.into_iter().map(source_of).collect(),
+        sources: sources.iter().map(source).collect(),
         knowledge,
     })
 }
@@ -186,16 +191,55 @@ fn group_of(view: &GroupView) -> v1::GroupReport {
     v1::GroupReport { group: id.to_string(), members, edition: edition.map(edition_of) }
 }
 
-fn source_of(view: SourceView) -> v1::SourceDeclared {
-    let SourceView { name, declaration } = view;
-    let Declaration { declared, emits_enabled, emits_device_clear, retired } = declaration;
-    v1::SourceDeclared {
-        name: name.to_string(),
+pub(super) fn source_of(view: &SourceView, now: UnixMillis, after: Duration) -> v1::SourceReport {
+    let SourceView { name, declaration, signs } = view;
+    let declared = declaration.map(|declaration| {
+        let Declaration { declared, emits_enabled, emits_device_clear, retired } = declaration;
+        v1::SourceDeclared {
+            name: name.to_string(),
+            declared,
+            emits_enabled,
+            emits_device_clear,
+            retired_ms: retired.map(time).unwrap_or_default(),
+        }
+    });
+    let stream = |sign: &SignView| {
+        let SignView { partition, stream, at } = *sign;
+        let state = match stream {
+            None => v1::StreamState::Unspecified,
+            Some(Stream::Enabled) => v1::StreamState::Enabled,
+            Some(Stream::Paused) => v1::StreamState::Paused,
+            Some(Stream::Disabled) => v1::StreamState::Disabled,
+            Some(Stream::Ended) => v1::StreamState::Ended,
+        };
+        v1::StreamReport { partition, state: state.into(), at_ms: time(at) }
+    };
+    v1::SourceReport {
+        source: name.to_string(),
         declared,
-        emits_enabled,
-        emits_device_clear,
-        retired_ms: retired.map(time).unwrap_or_default(),
+        age_ms: view.age(now).map(millis),
+        stale: view.is_stale(now, after),
+        streams: signs.iter().map(stream).collect(),
     }
+}
+
+/// How many of the sources that are declared to give signs of life are stale.
+pub(in crate::native) fn stale_sources(moment: &Moment<'_>) -> u64 {
+    let stale = moment.stale_sources(moment.now());
+    stale.fold(0, |count: u64, _| count.saturating_add(1))
+}
+
+/// Sources that are declared to give signs of life, the one that has been silent the longest first.
+pub(in crate::native) fn sources(moment: &Moment<'_>) -> Vec<v1::TenantSource> {
+    let (now, after) = (moment.now(), moment.rules().stale_after.source);
+    let mut all: Vec<_> = moment.expected_sources().collect();
+    all.sort_by_key(|(_, view)| std::cmp::Reverse(view.age(now)));
+    let all = all.iter().take(limits::SOURCES_SHOWN_MAX);
+    let of = |(tenant, view): &(&Name, SourceView)| v1::TenantSource {
+        tenant: tenant.to_string(),
+        source: Some(source_of(view, now, after)),
+    };
+    all.map(of).collect()
 }
 
 fn cutoff_of(view: &CutoffView) -> v1::CutoffReport {
