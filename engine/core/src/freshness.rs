@@ -55,7 +55,7 @@ pub struct At {
 /// The last signs of life of a tenant's sources, and what decisions read of them.
 #[derive(Clone, Default)]
 pub(crate) struct Signs {
-    signs: Vec<Sign>,
+    all: Vec<Sign>,
     /// The oldest last sign of the declared sources whose streams run.
     oldest: Option<UnixMillis>,
     /// Since when the first stream of a declared source has been halted.
@@ -93,12 +93,12 @@ impl Sign {
 impl Signs {
     /// Every sign, in no particular order.
     pub(crate) fn of(&self, source: Number) -> impl Iterator<Item = &Sign> + '_ {
-        self.signs.iter().filter(move |sign| sign.source == source)
+        self.all.iter().filter(move |sign| sign.source == source)
     }
 
     /// Those who gave one.
     pub(crate) fn sources(&self) -> impl Iterator<Item = Number> + '_ {
-        self.signs.iter().map(|sign| sign.source)
+        self.all.iter().map(|sign| sign.source)
     }
 
     pub(crate) fn held(&self, source: Number, partition: u32) -> Option<&Sign> {
@@ -109,8 +109,8 @@ impl Signs {
     pub(crate) fn put(&mut self, new: Sign) {
         let is_same =
             |known: &&mut Sign| (known.source, known.partition) == (new.source, new.partition);
-        match self.signs.iter_mut().find(is_same) {
-            None => self.signs.push(new),
+        match self.all.iter_mut().find(is_same) {
+            None => self.all.push(new),
             Some(known) => {
                 let appended = known.appended.max(new.appended);
                 if new.order() > known.order() {

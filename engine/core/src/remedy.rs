@@ -251,17 +251,16 @@ impl Needed {
                     let permitted = observed.permitted.unwrap_or_default();
                     self.issued_from(second.saturating_sub(permitted).next(), second);
                 }
-                Reason::Stale => match finding.answer {
-                    Answer::Deny(Refusal::Unavailable { .. }) => {
+                Reason::Stale => {
+                    if matches!(finding.answer, Answer::Deny(Refusal::Unavailable { .. })) {
                         self.others.extend(observed.silent.iter().cloned());
-                    }
-                    // Young enough to be believed without events.
-                    _ => {
+                    } else {
+                        // Young enough to be believed without events.
                         let skew = snapshot.rules().clock_skew;
                         let permitted = request.profile.plain_lifetime + skew;
                         self.issued_from(second.saturating_sub(permitted).next(), second);
                     }
-                },
+                }
             }
         }
     }

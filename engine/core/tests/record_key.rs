@@ -1,7 +1,5 @@
 //! The name of a record (L1): copies of one event share it, different events never do.
 
-#![expect(clippy::expect_used, reason = "a test stops where it fails")]
-
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 

@@ -111,3 +111,106 @@ impl Word {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use caed_core::builder::Builder;
+    use caed_core::event::{Declaration, Event, Fact, Stream};
+    use caed_core::position::{Offset, Partition, Position};
+    use caed_core::publish;
+    use caed_core::rules::{Profile, Rules};
+    use caed_core::time::{Clock, UnixMillis};
+
+    use super::*;
+
+    /// Shows so many seconds after `START`, on both clocks; asleep, on the wall's alone.
+    #[derive(Default)]
+    struct Virtual {
+        awake_s: AtomicU64,
+        asleep_s: AtomicU64,
+    }
+
+    const START: UnixMillis = UnixMillis::from_millis(1_800_000_000_000);
+
+    impl Clock for Virtual {
+        fn now(&self) -> UnixMillis {
+            let asleep = Duration::from_secs(self.asleep_s.load(Ordering::Relaxed));
+            START.saturating_add(self.monotonic() + asleep)
+        }
+
+        fn monotonic(&self) -> Duration {
+            Duration::from_secs(self.awake_s.load(Ordering::Relaxed))
+        }
+    }
+
+    #[test]
+    fn each_alarm_is_given_once_and_taken_back_once() {
+        let name = |text| Name::parse(text).expect("a name");
+        let (tenant, source) = (name("contoso"), name("directory"));
+        let mut builder = Builder::new(Arc::new(Rules::default()), 7);
+        builder.caught_up();
+        let mut offset = 0;
+        let mut tell = |builder: &mut Builder, at: UnixMillis, fact| {
+            let (tenant, source) = (tenant.clone(), source.clone());
+            let id = String::new();
+            let event = Event { tenant, source, id, occurred: at, received: at, fact };
+            let position = Position { partition: Partition::default(), offset: Offset(offset) };
+            builder.apply(position, at, &event);
+            offset += 1;
+        };
+        let declared = Fact::Source {
+            source: source.clone(),
+            declaration: Declaration {
+                declared: true,
+                emits_enabled: true,
+                emits_device_clear: true,
+                retired: None,
+            },
+        };
+        tell(&mut builder, START, declared);
+        let (mut publisher, reader) = publish::cell(builder.freeze());
+        let clock = Arc::new(Virtual::default());
+        let pdp = Pdp::new(reader, Arc::<Virtual>::clone(&clock), Arc::new(Profile::default()));
+        let mut alarms = Alarms::default();
+        let seconds = Duration::from_secs;
+        let key = (tenant.clone(), source.clone());
+        let stale = |age| Word::SourceStale { tenant: key.0.clone(), source: key.1.clone(), age };
+        let well = || Word::SourceWell { tenant: key.0.clone(), source: key.1.clone() };
+
+        publisher.confirm_current(START, Duration::ZERO);
+        for (awake_s, words) in [
+            (0, vec![]),
+            (30, vec![]),
+            (31, vec![Word::Old(seconds(31))]),
+            (300, vec![]),
+            (301, vec![Word::Unready(seconds(301))]),
+            (900, vec![]),
+            (901, vec![stale(seconds(901))]),
+            (902, vec![]),
+        ] {
+            clock.awake_s.store(awake_s, Ordering::Relaxed);
+            assert_eq!(alarms.look(&pdp), words, "after {awake_s} s");
+        }
+
+        // The log is read again, and the source is heard.
+        let beat = |stream| Fact::Heartbeat { partition: 0, stream };
+        tell(&mut builder, clock.now(), beat(Stream::Enabled));
+        publisher.publish(builder.freeze());
+        publisher.confirm_current(clock.now(), clock.monotonic());
+        assert_eq!(alarms.look(&pdp), [Word::Followed, Word::Ready, well()]);
+
+        // The machine sleeps for ten minutes.
+        clock.asleep_s.store(600, Ordering::Relaxed);
+        assert_eq!(alarms.look(&pdp), [Word::Old(seconds(600)), Word::Unready(seconds(600))]);
+        publisher.confirm_current(clock.now(), clock.monotonic());
+        assert_eq!(alarms.look(&pdp), [Word::Followed, Word::Ready]);
+
+        // A halted stream is stale at once.
+        tell(&mut builder, clock.now(), beat(Stream::Disabled));
+        publisher.publish(builder.freeze());
+        assert_eq!(alarms.look(&pdp), [stale(Duration::ZERO)]);
+    }
+}

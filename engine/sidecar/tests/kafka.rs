@@ -6,11 +6,12 @@
 #![expect(clippy::expect_used, reason = "a test stops where it fails")]
 
 use std::fs;
-use std::net::TcpListener;
+use std::io;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::LazyLock;
-use std::thread::sleep;
+use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rdkafka::ClientConfig;
@@ -359,6 +360,45 @@ fn a_wrong_password_is_named_and_ends_the_start() {
         sidecar.log().lines().last().is_some_and(|line| line.contains("authentication failed"))
     );
     assert!(started.elapsed() < PATIENCE * 4);
+}
+
+#[test]
+fn a_start_without_brokers_refuses_until_they_come() {
+    let configured = Configured::new("late", Listener::Plaintext);
+    configured.create();
+    // A port where nobody listens yet.
+    let nobody = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = nobody.local_addr().expect("an address");
+    drop(nobody);
+    let text = fs::read_to_string(configured.file()).expect("written");
+    let text = text.replace(&format!("127.0.0.1:{}", BROKER.port), &address.to_string());
+    fs::write(configured.file(), text).expect("written");
+
+    let sidecar = configured.serve();
+    let is_named = || sidecar.ask(&["status"]).1.contains("no broker");
+    assert!(soon(is_named), "{}\n{}", sidecar.ask(&["status"]).1, sidecar.log());
+    let (_, status) = sidecar.ask(&["status"]);
+    assert!(status.contains("not ready") && status.contains("never current"), "{status}");
+    assert_eq!(sidecar.decide("alice"), Some(4), "DENY 503");
+
+    forward(TcpListener::bind(address).expect("still free"));
+    sidecar.until_ready();
+    assert_eq!(sidecar.decide("alice"), Some(0));
+}
+
+/// Lets the broker be reached at another address, for as long as this process runs.
+fn forward(listener: TcpListener) {
+    let broker = BROKER.port;
+    spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            let Ok(server) = TcpStream::connect(("127.0.0.1", broker)) else { return };
+            for (from, to) in [(&client, &server), (&server, &client)] {
+                let ends = from.try_clone().and_then(|from| Ok((from, to.try_clone()?)));
+                let (mut from, mut to) = ends.expect("a socket");
+                spawn(move || io::copy(&mut from, &mut to));
+            }
+        }
+    });
 }
 
 /// The exit code of a process that ends before patience does.

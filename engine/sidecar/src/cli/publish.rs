@@ -227,6 +227,17 @@ enum StreamState {
     Ended,
 }
 
+impl From<StreamState> for v1::StreamState {
+    fn from(state: StreamState) -> Self {
+        match state {
+            StreamState::Enabled => Self::Enabled,
+            StreamState::Paused => Self::Paused,
+            StreamState::Disabled => Self::Disabled,
+            StreamState::Ended => Self::Ended,
+        }
+    }
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 enum Level {
     Low,
@@ -472,13 +483,7 @@ impl OneEvent {
                 retired_ms,
             })),
             E::Heartbeat { envelope, partition, state } => {
-                let state = match state {
-                    StreamState::Enabled => v1::StreamState::Enabled,
-                    StreamState::Paused => v1::StreamState::Paused,
-                    StreamState::Disabled => v1::StreamState::Disabled,
-                    StreamState::Ended => v1::StreamState::Ended,
-                };
-                let state = state.into();
+                let state = v1::StreamState::from(state).into();
                 envelope.event(Fact::Heartbeat(v1::Heartbeat { partition, state }))
             }
         }])
