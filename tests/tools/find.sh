@@ -14,12 +14,14 @@ has() { command -v "$1" >/dev/null 2>&1; }
 
 cached() { [ -d "${XDG_CACHE_HOME:-$HOME/.cache}/caed/kafka-$KAFKA_VERSION/lib" ]; }
 
-# Names of what is missing: java, maven, openssl.
+# Names of what is missing: java, maven, openssl, chromedriver.
 missing() {
     ./java.sh >/dev/null 2>&1 || echo java
     has mvn || cached || echo maven
     # Makes the certificates of the test's own TLS listeners.
     has openssl || echo openssl
+    # Drives Chromium or Chrome, whichever it finds.
+    has chromedriver || echo chromedriver
 }
 
 # The package of a Java that is new enough. Distributions carry different ones.
@@ -38,6 +40,8 @@ packages() { # NAME…: what the package manager here calls them
         case "$(uname -s):$name" in
             Darwin:java) echo openjdk ;;
             *:java) java_package ;;
+            Darwin:chromedriver) echo chromedriver google-chrome ;;
+            *:chromedriver) echo chromium chromium-driver ;;
             *) echo "$name" ;;
         esac
     done
@@ -64,4 +68,4 @@ fi
 
 ./kafka.sh install
 ./kafka.sh verify
-echo "tools: $("$(./java.sh)" -version 2>&1 | sed -n 1p), Kafka $KAFKA_VERSION, $(openssl version)"
+echo "tools: $("$(./java.sh)" -version 2>&1 | sed -n 1p), Kafka $KAFKA_VERSION, $(openssl version), $(chromedriver --version | cut -d' ' -f1-2)"

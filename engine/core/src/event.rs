@@ -255,6 +255,47 @@ impl Declaration {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecordKey(pub [u8; 16]);
 
+impl Fact {
+    /// What happened, by the name that the wire has for it.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Account { state: AccountState::Enabled, .. } => "account_enabled",
+            Self::Account { state: AccountState::Disabled, .. } => "account_disabled",
+            Self::Account { state: AccountState::Deleted, .. } => "account_deleted",
+            Self::UserRevoked { cause, .. } => cause.kind(),
+            Self::UserRisk { .. } => "user_risk_changed",
+            Self::Revoked { what: Finer::Session { .. }, .. } => "session_revoked",
+            Self::Revoked { what: Finer::Token { .. }, .. } => "token_revoked",
+            Self::Revoked { what: Finer::Client(_), .. } => "client_revoked",
+            Self::Revoked { what: Finer::Device(_), .. } => "device_revoked",
+            Self::TenantRevoked => "tenant_revoked",
+            Self::Device { state: DeviceState::Cleared, .. } => "device_cleared",
+            Self::Device { state: DeviceState::Disabled, .. } => "device_disabled",
+            Self::Device { state: DeviceState::Deleted, .. } => "device_deleted",
+            Self::Compliance { compliance: Compliance::Compliant, .. } => "device_compliant",
+            Self::Compliance { compliance: Compliance::NotCompliant, .. } => "device_not_compliant",
+            Self::Version(version) => version.body.kind(),
+            Self::Member { membership: Membership::Added, .. } => "member_added",
+            Self::Member { membership: Membership::Removed, .. } => "member_removed",
+            Self::Source { .. } => "source_declared",
+        }
+    }
+}
+
+impl RevocationCause {
+    const fn kind(self) -> &'static str {
+        match self {
+            Self::PasswordChanged => "password_changed",
+            Self::PasswordReset => "password_reset",
+            Self::SessionsRevoked => "sessions_revoked",
+            Self::MfaEnabled => "mfa_enabled",
+            Self::AuthenticatorChanged => "authenticator_changed",
+            Self::TokenClaimsChanged => "token_claims_changed",
+            Self::AssuranceLowered => "assurance_lowered",
+        }
+    }
+}
+
 impl Event {
     /// The cutoff that this event sets: when it happened, unless that lies so far after its receipt
     /// that the source's clock must be wrong (E14).

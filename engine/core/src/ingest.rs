@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::ids::Name;
 use crate::limits;
+use crate::time::UnixMillis;
 
 /// Counters of one process. They start at zero with it and are no part of the state.
 #[derive(Debug, Default)]
@@ -41,6 +43,7 @@ pub struct Ingest {
     /// Tombstones that it wrote.
     pub tombstones: Counter,
     quarantine: Mutex<VecDeque<Quarantined>>,
+    recent: Mutex<VecDeque<RecentEvent>>,
 }
 
 /// How often something took how long.
@@ -85,7 +88,39 @@ pub struct Quarantined {
     pub head: Vec<u8>,
 }
 
+/// An event that was applied: what kind of thing happened where, and to nobody in particular.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecentEvent {
+    /// Where it stands, for people: log, partition and offset.
+    pub position: String,
+    /// When it happened.
+    pub occurred: UnixMillis,
+    /// The tenant.
+    pub tenant: Name,
+    /// Who told.
+    pub source: Name,
+    /// What, by the name that the wire has for it.
+    pub kind: &'static str,
+}
+
 impl Ingest {
+    /// Notes events that were applied; the oldest notes go when there are too many.
+    pub fn note_events(&self, events: impl IntoIterator<Item = RecentEvent>) {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        for event in events {
+            if recent.len() == limits::RECENT_EVENTS_MAX {
+                recent.pop_front();
+            }
+            recent.push_back(event);
+        }
+    }
+
+    /// The newest events, oldest first.
+    pub fn recent_events(&self) -> Vec<RecentEvent> {
+        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.iter().cloned().collect()
+    }
+
     /// Notes a record that could not be understood. The oldest note goes when there are too many;
     /// the count and the record itself stay.
     pub fn quarantine(&self, position: String, reason: String, payload: &[u8]) {

@@ -88,6 +88,9 @@ pub const REMEDY_ADDRESSES_MAX: usize = 256;
 /// Guess: more than anybody reads.
 pub const QUARANTINE_NOTES_MAX: usize = 100;
 
+/// Events shown as the newest. Guess: a screen's worth.
+pub const RECENT_EVENTS_MAX: usize = 30;
+
 /// Bytes shown of such a record. Guess: enough to recognise what it is.
 pub const QUARANTINE_HEAD_BYTES: usize = 256;
 

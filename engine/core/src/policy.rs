@@ -266,6 +266,23 @@ pub enum Body {
     Group(ObjectKey, Arc<Vec<ObjectKey>>),
 }
 
+impl Body {
+    /// What changed, by the name that the wire has for it.
+    pub(crate) const fn kind(&self) -> &'static str {
+        match self {
+            Self::Policy(_, Some(_)) => "policy_changed",
+            Self::Policy(_, None) => "policy_deleted",
+            Self::Location(_, Some(_)) => "location_changed",
+            Self::Location(_, None) => "location_deleted",
+            Self::MfaTrusted(Some(_)) => "mfa_trusted_ranges_changed",
+            Self::MfaTrusted(None) => "mfa_trusted_ranges_deleted",
+            Self::Settings(Some(_)) => "tenant_settings",
+            Self::Settings(None) => "tenant_settings_deleted",
+            Self::Group(..) => "group_read",
+        }
+    }
+}
+
 /// Whether a user came or went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]

@@ -135,7 +135,8 @@ impl App {
             log: Arc::clone(&view),
             topics: Arc::clone(&topics),
         };
-        let (routes, health) = native::routes(parts).await.context("building the services")?;
+        let (routes, health) =
+            native::routes(parts.clone()).await.context("building the services")?;
         let draining = || reached(stage.clone(), Stage::Draining);
         let grpc_address = grpc.as_ref().map(TcpListener::local_addr).transpose()?;
         if let Some(listener) = grpc {
@@ -148,7 +149,7 @@ impl App {
         let admin_address = admin.as_ref().map(TcpListener::local_addr).transpose()?;
         if let Some(listener) = admin {
             let registry = metrics::registry(pdp.clone(), ingest, view, topics);
-            let router = admin::router(pdp.clone(), registry);
+            let router = admin::router(parts, registry);
             let served = axum::serve(listener, router).with_graceful_shutdown(draining());
             serving.spawn(async move { served.await.context("serving the admin listener") });
         }

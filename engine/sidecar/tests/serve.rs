@@ -152,7 +152,7 @@ async fn reflection_lists_the_services(channel: &Channel) {
 fn probes_answer(sidecar: &Sidecar) {
     assert_eq!(get(sidecar.admin(), "/healthz"), (200, "ok\n".to_owned()));
     assert_eq!(get(sidecar.admin(), "/readyz"), (200, "ready\n".to_owned()));
-    assert_eq!(get(sidecar.admin(), "/").0, 404);
+    assert_eq!(get(sidecar.admin(), "/nothing").0, 404);
 }
 
 async fn a_socket_serves_its_owner(socket: &std::path::Path) {

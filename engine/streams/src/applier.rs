@@ -19,7 +19,9 @@ use std::time::Duration;
 
 use caed_core::builder::{Applied, Builder};
 use caed_core::directory::CompiledRanges;
-use caed_core::ingest::Ingest;
+use caed_core::event::Event;
+use caed_core::ingest::{Ingest, RecentEvent};
+use caed_core::limits::RECENT_EVENTS_MAX;
 use caed_core::position::{Frontier, Incarnation, Partition, Position, Topics};
 use caed_core::publish::Publisher;
 use caed_core::time::{Clock, UnixMillis};
@@ -167,9 +169,25 @@ impl Writer {
     }
 
     fn apply(&mut self, batch: &Batch) {
-        let understood = batch.records.iter().filter(|record| self.apply_record(record)).count();
-        self.judge(understood, batch.records.len());
-        self.tell_progress(batch.records.len());
+        let count = batch.records.len();
+        let (mut understood, mut recent) = (0, Vec::new());
+        for (place, record) in batch.records.iter().enumerate() {
+            let Some(event) = self.apply_record(record) else { continue };
+            understood += 1;
+            // Only the newest are looked at, and a batch may be all of a large log.
+            if place + RECENT_EVENTS_MAX >= count {
+                recent.push(RecentEvent {
+                    position: self.topics.place(record.position),
+                    occurred: event.occurred,
+                    tenant: event.tenant,
+                    source: event.source,
+                    kind: event.fact.kind(),
+                });
+            }
+        }
+        self.ingest.note_events(recent);
+        self.judge(understood, count);
+        self.tell_progress(count);
         self.builder.pass(batch.partition, batch.next);
         self.dirty = true;
         if self.caught_up && batch.is_whole {
@@ -211,15 +229,15 @@ impl Writer {
         }
     }
 
-    /// Applies a record; false where it can't be understood.
-    fn apply_record(&mut self, record: &SourceRecord) -> bool {
+    /// Applies a record, and returns what it says; nothing where it can't be understood.
+    fn apply_record(&mut self, record: &SourceRecord) -> Option<Event> {
         let SourceRecord { position, appended, payload } = record;
         let decoded = match native::decode(payload) {
             Ok(decoded) => decoded,
             Err(error) => {
                 self.quarantine(*position, &error.to_string(), payload);
                 self.builder.skip(*position, *appended);
-                return false;
+                return None;
             }
         };
         let ingest = &self.ingest;
@@ -236,7 +254,7 @@ impl Writer {
         ingest.cutoffs_set_to_receipt.add(u64::from(event.cutoff_is_clamped()));
         ingest.older_than_horizon.add(u64::from(event.is_late(self.horizon)));
         ingest.missing_tokens_without_claim.add(u64::from(event.misses_tokens_without_claim()));
-        true
+        Some(decoded.event)
     }
 
     fn quarantine(&mut self, position: Position, reason: &str, payload: &[u8]) {

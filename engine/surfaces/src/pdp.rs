@@ -129,6 +129,11 @@ impl Pdp {
 }
 
 impl Moment<'_> {
+    /// The instant that decisions are made at.
+    pub const fn now(&self) -> UnixMillis {
+        self.now
+    }
+
     /// The profile of a name; of no name, the configured one.
     pub fn profile(&self, name: &str) -> Option<&Profile> {
         self.pdp.profiles.get(name)

@@ -1,46 +1,68 @@
-//! The admin listener: plain HTTP for probes and scrapers.
+//! The admin listener: plain HTTP for probes, scrapers, and people who look.
 //!
 //! | path | answers |
 //! |---|---|
+//! | `/` | the status page; `/live` is the part of it that changes |
 //! | `/healthz` | 200 while the process runs |
 //! | `/readyz` | 200 while requests are decided by fresh knowledge, else 503 with the reason |
 //! | `/metrics` | everything counted, in the OpenMetrics text format |
 //!
 //! Deliberately absent: anything that changes something. The listener trusts whoever reaches it.
 
+mod page;
+
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::response::{Html, IntoResponse};
 use axum::routing::get;
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 
-use crate::pdp::{Pdp, Readiness};
+use crate::native::Parts;
+use crate::pdp::Readiness;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// What the listener shows.
 #[derive(Clone)]
 struct Shown {
-    pdp: Pdp,
+    parts: Parts,
     registry: Arc<Registry>,
 }
 
 /// The routes of the admin listener.
-pub fn router(pdp: Pdp, registry: Registry) -> Router {
+pub fn router(parts: Parts, registry: Registry) -> Router {
+    let text = |kind, text| get(move || async move { ([(header::CONTENT_TYPE, kind)], text) });
     Router::new()
+        .route("/", get(page))
+        .route("/live", get(live))
+        .route("/page.css", text("text/css; charset=utf-8", page::STYLE))
+        .route("/page.js", text("text/javascript; charset=utf-8", page::SCRIPT))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
-        .with_state(Shown { pdp, registry: Arc::new(registry) })
+        .with_state(Shown { parts, registry: Arc::new(registry) })
+}
+
+async fn page(State(shown): State<Shown>) -> impl IntoResponse {
+    let headers = [
+        (header::CONTENT_SECURITY_POLICY, page::POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    (headers, Html(page::page(&shown).into_string()))
+}
+
+async fn live(State(shown): State<Shown>) -> impl IntoResponse {
+    ([(header::CACHE_CONTROL, "no-store")], Html(page::live(&shown).into_string()))
 }
 
 async fn ready(State(shown): State<Shown>) -> impl IntoResponse {
     let refuse = |reason| (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n"));
-    match shown.pdp.readiness() {
+    match shown.parts.pdp.readiness() {
         Readiness::Ready => (StatusCode::OK, "ready\n".to_owned()),
         Readiness::Reading => refuse("the log is being read".to_owned()),
         Readiness::Stale(age) => {
