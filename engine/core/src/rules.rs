@@ -226,6 +226,19 @@ impl Issuers {
         exact.or_else(|| self.templates.iter().find(|template| template.matches(issuer, tenant)))
     }
 
+    /// The issuers that speak for a tenant, as its tokens name them, in alphabetical order.
+    pub fn speaking_for(&self, tenant: &str) -> Vec<String> {
+        let tenant = NameText::new(tenant);
+        let patterns = self.templates.iter().map(|template| template.name.as_str());
+        let names = self.exact.keys().map(String::as_str).chain(patterns);
+        let names = names.map(|name| name.replace(TENANT_PLACEHOLDER, tenant.as_str()));
+        let mut speaking: Vec<String> =
+            names.filter(|name| self.find(name, tenant.as_str()).is_some()).collect();
+        speaking.sort_unstable();
+        speaking.dedup();
+        speaking
+    }
+
     /// Adds an issuer of one tenant that is nothing else, in place of one of that name.
     pub(crate) fn add_plain(&mut self, issuer: &str, tenant: &str) {
         let added = Issuer {
@@ -378,6 +391,20 @@ mod tests {
         IssuerTenants::Named(
             tenants.iter().map(|name| Name::parse(name).expect("a valid name")).collect(),
         )
+    }
+
+    #[test]
+    fn the_issuers_of_a_tenant_are_told_as_its_tokens_name_them() {
+        let issuers = Issuers::new([
+            issuer("https://one", named(&["contoso"])),
+            issuer("https://all", IssuerTenants::All),
+            issuer("https://sts/{tenant}/", IssuerTenants::InName),
+        ]);
+        let issuers = issuers.expect("valid");
+        let contoso = ["https://all", "https://one", "https://sts/contoso/"];
+        assert_eq!(issuers.speaking_for("contoso"), contoso);
+        assert_eq!(issuers.speaking_for("fabrikam"), ["https://all", "https://sts/fabrikam/"]);
+        assert!(Issuers::default().speaking_for("contoso").is_empty());
     }
 
     #[test]

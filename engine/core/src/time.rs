@@ -136,11 +136,59 @@ impl UnixMillis {
     }
 }
 
+impl Utc {
+    /// Reads a day and a time of day as people write them: `2026-01-15T12:00:00Z`, with a space for the
+    /// `T`, and without seconds, fractions or the `Z`. `None`: it is none, or not of this era.
+    pub fn parse(text: &str) -> Option<UnixMillis> {
+        let text = text.strip_suffix(['Z', 'z']).unwrap_or(text);
+        let (day, time) = text.split_once(['T', 't', ' '])?;
+        let [year, month, day] = numbers(day, '-')?;
+        let (time, fraction) = time.split_once('.').unwrap_or((time, "0"));
+        let [hour, minute, second] = match time.len() {
+            5 => numbers(&format!("{time}:00"), ':'),
+            8 => numbers(time, ':'),
+            _ => None,
+        }?;
+        let is_fraction = (1..=9).contains(&fraction.len())
+            && fraction.bytes().all(|digit| digit.is_ascii_digit());
+        let thousandths: u64 = format!("{fraction:0<3}").get(..3)?.parse().ok()?;
+        if !is_fraction || !(1970..=9999).contains(&year) || !(1..=12).contains(&month) {
+            return None;
+        }
+        if !(1..=31).contains(&day) || hour > 23 || minute > 59 || second > 59 {
+            return None;
+        }
+        // As in `Display`: years begin in March.
+        let (year_of_march, month_of_march) =
+            if month < 3 { (year - 1, month + 9) } else { (year, month - 3) };
+        let leap_days = year_of_march / 4 - year_of_march / 100 + year_of_march / 400;
+        let days = 365 * year_of_march + leap_days + (153 * month_of_march + 2) / 5 + day - 1;
+        let seconds =
+            (days - DAYS_FROM_0000_03_01_TO_1970) * 86_400 + hour * 3600 + minute * 60 + second;
+        let at = UnixMillis(seconds * 1000 + thousandths);
+        // The 30th of February would be one of March.
+        at.utc().to_string().starts_with(text.get(..10)?).then_some(at)
+    }
+}
+
+/// Three numbers: of four digits or two, and of two.
+fn numbers(text: &str, between: char) -> Option<[u64; 3]> {
+    let mut parts = text.split(between).map(|part| {
+        let is_number =
+            matches!(part.len(), 2 | 4) && part.bytes().all(|digit| digit.is_ascii_digit());
+        is_number.then_some(part)?.parse().ok()
+    });
+    let numbers = [parts.next()??, parts.next()??, parts.next()??];
+    parts.next().is_none().then_some(numbers)
+}
+
+/// Days between the first of March before the epoch of the calendar and 1970.
+const DAYS_FROM_0000_03_01_TO_1970: u64 = 719_468;
+
 impl fmt::Display for Utc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Years begin in March, so that a leap day is a year's last. 400 of them are always as long.
         const DAYS_OF_400_YEARS: u64 = 146_097;
-        const DAYS_FROM_0000_03_01_TO_1970: u64 = 719_468;
         let Self(UnixMillis(millis)) = *self;
         let (days, millis) = (millis / 86_400_000, millis % 86_400_000);
         let days = days + DAYS_FROM_0000_03_01_TO_1970;
@@ -237,6 +285,39 @@ mod tests {
             (limits::TIME_MS_MAX, "9999-12-31T23:59:59.999Z"),
         ] {
             assert_eq!(UnixMillis::from_millis(millis).utc().to_string(), text);
+            assert_eq!(Utc::parse(text), Some(UnixMillis(millis)), "{text}");
+        }
+    }
+
+    #[test]
+    fn times_are_read_as_people_write_them() {
+        let noon = Some(UnixMillis(1_768_478_400_000));
+        for text in ["2026-01-15T12:00:00Z", "2026-01-15 12:00", "2026-01-15t12:00:00.000z"] {
+            assert_eq!(Utc::parse(text), noon, "{text}");
+        }
+        assert_eq!(Utc::parse("1970-01-01T00:00:00.25Z"), Some(UnixMillis(250)));
+        for text in [
+            "",
+            "noon",
+            "2026-01-15",
+            "2026-01-15T12",
+            "2026-01-15T12:00:00+02:00",
+            "2026-02-29T12:00:00Z",
+            "2026-13-01T12:00:00Z",
+            "2026-00-01T12:00:00Z",
+            "2026-01-00T12:00:00Z",
+            "2026-01-15T24:00:00Z",
+            "2026-01-15T12:60:00Z",
+            "2026-01-15T12:00:60Z",
+            "2026-01-15T12:00:00.Z",
+            "2026-01-15T12:00:00.é00Z",
+            "2026-1-15T12:00:00Z",
+            "26-01-15T12:00:00Z",
+            "2026-01-15-01T12:00:00Z",
+            "+026-01-15T12:00:00Z",
+            "1969-12-31T23:59:59Z",
+        ] {
+            assert_eq!(Utc::parse(text), None, "{text}");
         }
     }
 }
