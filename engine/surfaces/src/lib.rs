@@ -7,7 +7,8 @@
 //! |---|---|
 //! | [`pdp`] | the policy decision point: the only caller of `decide` |
 //! | [`native`] | the gRPC services of `caed.v1` |
-//! | [`admin`] | health, readiness and metrics over HTTP |
+//! | [`admin`] | health, readiness, metrics and pages for people, over HTTP |
+//! | [`words`] | answers and explanations in words |
 //! | [`metrics`] | what is counted |
 //! | [`limits`] | bounds |
 
@@ -16,3 +17,4 @@ pub mod limits;
 pub mod metrics;
 pub mod native;
 pub mod pdp;
+pub mod words;

@@ -6,6 +6,8 @@
 use std::io::{self, Write};
 
 use caed_proto::v1;
+use caed_surfaces::words;
+pub(super) use caed_surfaces::words::word;
 use serde::Serialize;
 use tonic::{Code, Status};
 
@@ -39,54 +41,10 @@ pub(super) fn json<M: Serialize>(message: &M) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A name of an enum without its prefix, in lower case: `VERDICT_ALLOW` is `allow`.
-pub(super) fn word(name: &str, prefix: &str) -> String {
-    name.strip_prefix(prefix).unwrap_or(name).to_lowercase()
-}
-
 /// A decision for people, over several lines.
 pub(super) fn decision(reply: &v1::EvaluateReply) -> Vec<String> {
-    let verdict = reply.verdict().as_str_name().trim_start_matches("VERDICT_");
-    let mut lines = vec![format!("{verdict}  (HTTP {})", reply.http_status)];
-    for finding in &reply.findings {
-        let mut text = format!("  reason    {}", word(finding.reason().as_str_name(), "REASON_"));
-        if finding.scope() != v1::Scope::Unspecified {
-            text.push_str(" · scope ");
-            text.push_str(&word(finding.scope().as_str_name(), "SCOPE_"));
-        }
-        if !finding.policy.is_empty() {
-            text.push_str(" · policy ");
-            text.push_str(&finding.policy);
-        }
-        if finding.since_ms > 0 {
-            text.push_str(" · since ");
-            text.push_str(&finding.since_ms.to_string());
-            text.push_str(" ms");
-        }
-        lines.push(text);
-    }
-    for note in reply.notes() {
-        lines.push(format!("  note      {}", word(note.as_str_name(), "DECISION_NOTE_")));
-    }
-    if let Some(report) = &reply.report {
-        let verdict = word(report.verdict().as_str_name(), "VERDICT_");
-        let reasons = report.reasons().map(|reason| word(reason.as_str_name(), "REASON_"));
-        let reasons = reasons.collect::<Vec<_>>().join(", ");
-        lines.push(format!("  report    would be {verdict}  {reasons}"));
-    }
-    if !reply.detail.is_empty() {
-        lines.push(format!("  detail    {}", reply.detail));
-    }
-    if let Some(challenge) = &reply.challenge {
-        lines.push(format!("  challenge {}", challenge.claims.trim_end()));
-        lines.push(format!("  code      {}", challenge.code));
-    }
-    if !reply.www_authenticate.is_empty() {
-        lines.push(format!("  header    WWW-Authenticate: {}", reply.www_authenticate));
-    }
-    if reply.retry_after_s > 0 {
-        lines.push(format!("  wait      {} s", reply.retry_after_s));
-    }
+    let mut lines = vec![format!("{}  (HTTP {})", words::verdict(reply), reply.http_status)];
+    lines.extend(words::answer(reply).iter().map(|(label, text)| format!("  {label:<9} {text}")));
     if let Some(knowledge) = &reply.knowledge {
         lines.push(format!("  knowledge {}", self::knowledge(knowledge)));
     }

@@ -1,8 +1,8 @@
 //! What is known of a tenant or of a user, for people.
 
 use caed_proto::v1;
+use caed_surfaces::words::instant;
 
-use super::explain::instant;
 use super::output;
 
 /// A source in a line.
