@@ -2,6 +2,31 @@
 
 use caed_core::request::{Claims, Malformed, Token, announces_cp1};
 use caed_proto::v1;
+use serde_json::{Map, Value};
+
+/// Why a text is not the payload of a token. It repeats no value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidPayload {
+    /// No JSON.
+    #[error("is no JSON from line {line}, column {column} on; paste all of it, from `{{` to `}}`")]
+    Json {
+        /// The line, from 1.
+        line: usize,
+        /// The column, from 1.
+        column: usize,
+    },
+    /// JSON, but no object.
+    #[error("must be one JSON object, such as {{\"sub\": \"…\"}}")]
+    Object,
+    /// A claim of another type.
+    #[error("claim `{claim}` must be {must}")]
+    Claim {
+        /// The claim.
+        claim: &'static str,
+        /// What it must be.
+        must: &'static str,
+    },
+}
 
 /// Reads a token's claims.
 pub fn token(claims: &v1::TokenClaims) -> Result<Token<'_>, Malformed> {
@@ -47,4 +72,205 @@ pub fn token(claims: &v1::TokenClaims) -> Result<Token<'_>, Malformed> {
         roles: wids.as_ref().map(|claim| claim.values.as_slice()),
         judged: judged.as_deref(),
     })
+}
+
+/// Reads the payload of a token, already decoded: one JSON object. Claims that no decision reads are
+/// passed over; `null` is no claim. The subject is `oid`, as in Entra tokens, or else `sub`.
+pub fn payload(json: &str) -> Result<v1::TokenClaims, InvalidPayload> {
+    let object = serde_json::from_str(json)
+        .map_err(|error| InvalidPayload::Json { line: error.line(), column: error.column() })?;
+    let Value::Object(object) = object else { return Err(InvalidPayload::Object) };
+    let claims = Payload(object);
+    Ok(v1::TokenClaims {
+        iss: claims.text("iss")?,
+        tid: claims.text("tid")?,
+        sub: claims.either("oid", "sub")?,
+        iat: claims.number("iat")?,
+        exp: claims.number("exp")?,
+        nbf: claims.number("nbf")?,
+        sid: claims.text("sid")?,
+        jti: claims.either("uti", "jti")?,
+        azp: claims.either("azp", "appid")?,
+        deviceid: claims.text("deviceid")?,
+        xms_cc: claims.texts("xms_cc")?.unwrap_or_default(),
+        aud: claims.texts("aud")?.unwrap_or_default(),
+        ipaddr: claims.text("ipaddr")?,
+        acct: claims.number("acct")?,
+        auth_time: claims.number("auth_time")?,
+        idtyp: claims.text("idtyp")?,
+        groups: claims.texts("groups")?.map(|values| v1::ClaimValues { values }),
+        wids: claims.texts("wids")?.map(|values| v1::ClaimValues { values }),
+        // An issuer's mark has whatever name the issuer gave it.
+        judged: None,
+    })
+}
+
+struct Payload(Map<String, Value>);
+
+impl Payload {
+    fn of(&self, claim: &'static str) -> Option<&Value> {
+        self.0.get(claim).filter(|value| !value.is_null())
+    }
+
+    fn text(&self, claim: &'static str) -> Result<Option<String>, InvalidPayload> {
+        let text = |value: &Value| value.as_str().map(ToOwned::to_owned);
+        self.read(claim, "a text in quotes", text)
+    }
+
+    /// The first of two claims that mean the same.
+    fn either(
+        &self,
+        first: &'static str,
+        second: &'static str,
+    ) -> Result<Option<String>, InvalidPayload> {
+        Ok(self.text(first)?.or(self.text(second)?))
+    }
+
+    fn number(&self, claim: &'static str) -> Result<Option<i64>, InvalidPayload> {
+        self.read(claim, "a whole number", Value::as_i64)
+    }
+
+    /// Several texts, or one that stands alone.
+    fn texts(&self, claim: &'static str) -> Result<Option<Vec<String>>, InvalidPayload> {
+        let texts = |value: &Value| match value {
+            Value::String(text) => Some(vec![text.clone()]),
+            Value::Array(values) => {
+                values.iter().map(|value| value.as_str().map(ToOwned::to_owned)).collect()
+            }
+            _ => None,
+        };
+        self.read(claim, "a text, or a list of texts", texts)
+    }
+
+    fn read<T>(
+        &self,
+        claim: &'static str,
+        must: &'static str,
+        read: impl Fn(&Value) -> Option<T>,
+    ) -> Result<Option<T>, InvalidPayload> {
+        let Some(value) = self.of(claim) else { return Ok(None) };
+        read(value).map(Some).ok_or(InvalidPayload::Claim { claim, must })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const CLAIMS: [&str; 21] = [
+        "iss",
+        "tid",
+        "sub",
+        "oid",
+        "iat",
+        "exp",
+        "nbf",
+        "sid",
+        "jti",
+        "uti",
+        "azp",
+        "appid",
+        "deviceid",
+        "xms_cc",
+        "aud",
+        "ipaddr",
+        "acct",
+        "auth_time",
+        "idtyp",
+        "groups",
+        "wids",
+    ];
+
+    fn values() -> impl Strategy<Value = Value> {
+        let plain = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            ".{0,8}".prop_map(Value::from),
+        ];
+        plain.prop_recursive(2, 8, 4, |inner| {
+            prop::collection::vec(inner, 0..4).prop_map(Value::from)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_payload_or_is_told_not_to_be(text in ".{0,200}") {
+            let _ = payload(&text);
+        }
+
+        /// Whatever type a claim has: it is read, or it is the one that is named.
+        #[test]
+        fn a_claim_is_read_or_named(
+            claim in prop::sample::select(&CLAIMS[..]),
+            value in values(),
+            other in values(),
+        ) {
+            let json = serde_json::json!({ claim: value, "unknown": other }).to_string();
+            match payload(&json) {
+                Ok(claims) => {
+                    let is_lists = matches!(claim, "groups" | "wids");
+                    let is_nothing = value.is_null() || (!is_lists && is_empty(&value));
+                    prop_assert_eq!(claims == v1::TokenClaims::default(), is_nothing);
+                }
+                Err(InvalidPayload::Claim { claim: named, must: _ }) => prop_assert_eq!(named, claim),
+                Err(error) => prop_assert!(false, "{error} in {json}"),
+            }
+        }
+    }
+
+    fn is_empty(value: &Value) -> bool {
+        value.as_array().is_some_and(Vec::is_empty)
+    }
+
+    #[test]
+    fn a_payload_is_read_as_issuers_write_them() {
+        let entra = payload(
+            r#"{"aud": "api://files", "iss": "https://sts/contoso/", "iat": 1768478400, "exp": 1768482000,
+               "oid": "u-1001", "sub": "pairwise", "tid": "contoso", "uti": "t-1", "appid": "app",
+               "xms_cc": ["CP1"], "wids": ["r-1"], "amr": ["pwd", "mfa"], "ver": "1.0", "acct": 0,
+               "nbf": null, "_claim_names": {"groups": "src1"}}"#,
+        );
+        let expected = v1::TokenClaims {
+            iss: Some("https://sts/contoso/".to_owned()),
+            tid: Some("contoso".to_owned()),
+            sub: Some("u-1001".to_owned()),
+            iat: Some(1_768_478_400),
+            exp: Some(1_768_482_000),
+            jti: Some("t-1".to_owned()),
+            azp: Some("app".to_owned()),
+            xms_cc: vec!["CP1".to_owned()],
+            aud: vec!["api://files".to_owned()],
+            acct: Some(0),
+            wids: Some(v1::ClaimValues { values: vec!["r-1".to_owned()] }),
+            ..v1::TokenClaims::default()
+        };
+        assert_eq!(entra, Ok(expected));
+        let other = payload(r#"{"sub": "anna", "aud": ["a", "b"], "jti": "t-2", "xms_cc": "cp1"}"#);
+        let other = other.expect("a payload");
+        assert_eq!(other.sub.as_deref(), Some("anna"));
+        assert_eq!((other.jti.as_deref(), other.aud.len()), (Some("t-2"), 2));
+        assert_eq!(other.xms_cc, ["cp1"]);
+    }
+
+    #[test]
+    fn what_is_no_payload_is_told_without_its_values() {
+        for (json, told) in [
+            ("", "is no JSON from line 1, column 0 on; paste all of it, from `{` to `}`"),
+            (
+                "{\"sub\": \"anna\"",
+                "is no JSON from line 1, column 14 on; paste all of it, from `{` to `}`",
+            ),
+            ("[]", "must be one JSON object, such as {\"sub\": \"…\"}"),
+            ("{\"iat\": \"secret\"}", "claim `iat` must be a whole number"),
+            ("{\"iat\": 1.5}", "claim `iat` must be a whole number"),
+            ("{\"sub\": 7}", "claim `sub` must be a text in quotes"),
+            ("{\"groups\": [7]}", "claim `groups` must be a text, or a list of texts"),
+        ] {
+            assert_eq!(payload(json).expect_err(json).to_string(), told);
+        }
+    }
 }

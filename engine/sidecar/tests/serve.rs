@@ -25,7 +25,8 @@ use caed_proto::v1::event_publisher_client::EventPublisherClient;
 use caed_proto::v1::operations_client::OperationsClient;
 use caed_sidecar::app::GRACE;
 use process::{
-    ANY_PORTS, Sidecar, Site, ask, ask_issued, connect, event, get, now_ms, publish, revoked,
+    ANY_PORTS, Sidecar, Site, TENANT, ask, ask_issued, connect, event, get, now_ms, post, publish,
+    revoked,
 };
 use tokio_stream::StreamExt;
 use tonic::transport::Channel;
@@ -583,4 +584,60 @@ fn what_it_can_not_serve_it_says_in_one_line() {
                 .contains("line 4: listen.grpc: `0.0.0.0:0` is not on loopback; plaintext")),
         "{ended:#?}"
     );
+}
+
+#[tokio::test]
+async fn the_explain_form_is_answered_to_its_own_page_and_to_nobody_elses() {
+    let site = Site::new();
+    let sidecar = Sidecar::start(&site.config("caed.toml", ANY_PORTS, ""));
+    let admin = sidecar.admin();
+    let mut events = EventPublisherClient::new(sidecar.connect().await);
+    let revocation = publish(vec![revoked("anna")], v1::Wait::Applied);
+    events.publish(revocation).await.expect("published");
+    let form = format!("tenant={TENANT}&user=anna&issued={}", now_ms() / 1000 - 600);
+    let counted = || {
+        let (_, metrics) = get(admin, "/metrics");
+        let counted = metrics.lines().filter(|line| line.starts_with("caed_decisions"));
+        counted.map(ToOwned::to_owned).collect::<Vec<_>>()
+    };
+    let before = counted();
+
+    let own = [("sec-fetch-site", "same-origin")];
+    for headers in [&[] as &[_], &own] {
+        let (status, head, body) = post(admin, "/explain", headers, &form);
+        assert_eq!(status, 200, "{body}");
+        assert!(body.contains("CHALLENGE") && body.contains("cutoff of the user"), "{body}");
+        for expected in [
+            "cache-control: no-store",
+            "x-content-type-options: nosniff",
+            "content-security-policy: default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; \
+             form-action 'self'; frame-ancestors 'none'",
+        ] {
+            assert!(head.contains(expected), "`{expected}` is not in:\n{head}");
+        }
+    }
+    assert_eq!(counted(), before, "an explanation is no decision");
+
+    let big = format!("claims={}", "x".repeat(64 << 10));
+    for (headers, form, refused, told) in [
+        ([("sec-fetch-site", "cross-site")], &form, 403, "a page of somebody else's"),
+        ([("origin", "http://evil.example")], &form, 403, "a page of somebody else's"),
+        ([("host", "rebound.example")], &form, 403, "not at the name `rebound.example`"),
+        ([("content-type", "text/plain")], &form, 415, "application/x-www-form-urlencoded"),
+        ([("accept", "*/*")], &big, 413, "more than 64 KiB"),
+        ([("accept", "*/*")], &"user=anna".to_owned(), 400, "is missing; give the token's `tid`"),
+    ] {
+        let (status, head, body) = post(admin, "/explain", &headers, form);
+        assert_eq!(status, refused, "{headers:?}: {body}");
+        assert!(body.contains(told), "`{told}` is not in:\n{body}");
+        assert!(!body.contains("cutoff of the user"), "{body}");
+        assert!(head.contains("cache-control: no-store"), "{head}");
+    }
+    // Nothing is read from an address.
+    let (status, blank) = get(admin, &format!("/explain?{form}"));
+    assert!(status == 200 && !blank.contains("anna"), "{blank}");
+    // Neither what was asked nor of whom is logged.
+    let ended = sidecar.terminate();
+    let logged = ended.lines.join("\n");
+    assert!(logged.contains("serving") && !logged.contains("anna"), "{logged}");
 }

@@ -13,3 +13,12 @@ pub const SOURCES_SHOWN_MAX: usize = 100;
 
 /// Bytes of one gRPC message; larger ones are refused. 4 MiB is what gRPC clients expect.
 pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
+
+/// Bytes of a form on the admin listener; larger ones are refused. Guess: the claims of a token with the 200
+/// groups that an issuer names at most, and as many roles, each byte of punctuation sent as three.
+pub const FORM_BYTES_MAX: usize = 64 << 10;
+
+/// Characters that the form takes as claims, so that a browser does not send what would be refused.
+pub const FORM_CLAIMS_MAX: usize = 32 << 10;
+
+const _: () = assert!(FORM_CLAIMS_MAX < FORM_BYTES_MAX);

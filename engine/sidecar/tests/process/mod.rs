@@ -237,14 +237,41 @@ pub(crate) async fn connect(uri: &str) -> Channel {
 
 /// Asks the admin listener, and returns the status and the body.
 pub(crate) fn get(address: SocketAddr, path: &str) -> (u16, String) {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let (status, _, body) = http(address, &request);
+    (status, body)
+}
+
+/// Sends a form to the admin listener with these headers besides, and returns the status, the head and the
+/// body.
+pub(crate) fn post(
+    address: SocketAddr,
+    path: &str,
+    headers: &[(&str, &str)],
+    form: &str,
+) -> (u16, String, String) {
+    let mut request = format!("POST {path} HTTP/1.1\r\nConnection: close\r\n");
+    let length = form.len().to_string();
+    let host = address.to_string();
+    let kind = "application/x-www-form-urlencoded";
+    let usual = [("host", host.as_str()), ("content-type", kind), ("content-length", &length)];
+    let is_given = |name: &str| headers.iter().any(|(given, _)| *given == name);
+    let usual = usual.into_iter().filter(|(name, _)| !is_given(name));
+    for (name, value) in headers.iter().copied().chain(usual) {
+        request.extend([name, ": ", value, "\r\n"]);
+    }
+    http(address, &format!("{request}\r\n{form}"))
+}
+
+fn http(address: SocketAddr, request: &str) -> (u16, String, String) {
     let mut stream = TcpStream::connect(address).expect("connected");
     stream.set_read_timeout(Some(DEADLINE)).expect("set");
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: caed\r\nConnection: close\r\n\r\n").expect("sent");
+    stream.write_all(request.as_bytes()).expect("sent");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("answered");
     let (head, body) = answer.split_once("\r\n\r\n").expect("head and body");
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
-    (status, body.to_owned())
+    (status, head.to_ascii_lowercase(), body.to_owned())
 }
 
 pub(crate) fn now_ms() -> i64 {

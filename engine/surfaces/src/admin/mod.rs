@@ -3,24 +3,28 @@
 //! | path | answers |
 //! |---|---|
 //! | `/` | the status page; `/live` is the part of it that changes |
+//! | `/explain` | a form that asks why a token is answered as it is, and the explanation |
 //! | `/healthz` | 200 while the process runs |
 //! | `/readyz` | 200 while requests are decided by fresh knowledge, else 503 with the reason |
 //! | `/metrics` | everything counted, in the OpenMetrics text format |
 //!
 //! Deliberately absent: anything that changes something. The listener trusts whoever reaches it.
 
+mod explain;
+mod form;
 mod page;
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{Html, IntoResponse};
 use axum::routing::get;
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 
+use crate::limits;
 use crate::native::Parts;
 use crate::pdp::Readiness;
 
@@ -39,6 +43,8 @@ pub fn router(parts: Parts, registry: Registry) -> Router {
     Router::new()
         .route("/", get(page))
         .route("/live", get(live))
+        .route("/explain", get(explain::blank).post(explain::asked))
+        .layer(DefaultBodyLimit::max(limits::FORM_BYTES_MAX))
         .route("/page.css", text("text/css; charset=utf-8", page::STYLE))
         .route("/page.js", text("text/javascript; charset=utf-8", page::SCRIPT))
         .route("/healthz", get(|| async { "ok\n" }))
@@ -48,12 +54,19 @@ pub fn router(parts: Parts, registry: Registry) -> Router {
 }
 
 async fn page(State(shown): State<Shown>) -> impl IntoResponse {
-    let headers = [
-        (header::CONTENT_SECURITY_POLICY, page::POLICY),
+    (shielded(page::POLICY), Html(page::page(&shown).into_string()))
+}
+
+/// What keeps a page to itself: it loads what its policy says, and nobody else frames, stores or guesses it.
+fn shielded(policy: &'static str) -> [(HeaderName, &'static str); 5] {
+    [
+        (header::CONTENT_SECURITY_POLICY, policy),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::CACHE_CONTROL, "no-store"),
-    ];
-    (headers, Html(page::page(&shown).into_string()))
+        // Not `no-referrer`: with it, browsers hide even from ourselves that a form is our own.
+        (header::REFERRER_POLICY, "same-origin"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    ]
 }
 
 async fn live(State(shown): State<Shown>) -> impl IntoResponse {

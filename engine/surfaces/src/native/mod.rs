@@ -13,12 +13,13 @@ use caed_proto::v1;
 use caed_proto::v1::access_evaluation_server::AccessEvaluationServer;
 use caed_proto::v1::event_publisher_server::EventPublisherServer;
 use caed_proto::v1::operations_server::OperationsServer;
+use tonic::Status;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::limits;
-use crate::pdp::Pdp;
+use crate::pdp::{Moment, Pdp};
 use service::Service;
 
 /// What the services stand on.
@@ -64,6 +65,19 @@ pub async fn routes(parts: Parts) -> Result<(Routes, Health), tonic_reflection::
         // Older clients, some releases of ghz among them, ask for the version before.
         .add_service(reflection().build_v1alpha()?);
     Ok((routes.routes(), health))
+}
+
+/// Explains one decision, with what it knew. That takes as long as it takes: ask on a thread apart.
+pub(crate) fn explain(
+    moment: &Moment<'_>,
+    request: &v1::EvaluateRequest,
+    topics: &Topics,
+) -> Result<v1::ExplainReply, Status> {
+    let mut reply = convert::explain::explain(moment, request)?;
+    if let Some(decision) = &mut reply.decision {
+        decision.knowledge = Some(convert::knowledge_of(moment, topics));
+    }
+    Ok(reply)
 }
 
 impl Health {

@@ -166,14 +166,7 @@ impl Operations for Service {
         request: Request<v1::EvaluateRequest>,
     ) -> Result<Response<v1::ExplainReply>, Status> {
         let request = request.into_inner();
-        let explain = move |moment: &Moment<'_>, topics: &Topics| {
-            let mut reply = convert::explain::explain(moment, &request)?;
-            if let Some(decision) = &mut reply.decision {
-                decision.knowledge = Some(convert::knowledge_of(moment, topics));
-            }
-            Ok(reply)
-        };
-        self.apart(explain).await
+        self.apart(move |moment, topics| super::explain(moment, &request, topics)).await
     }
 
     async fn get_tenant(

@@ -6,6 +6,8 @@
 //!
 //! Deliberately absent: anything that changes something.
 
+mod explain;
+
 use std::time::Duration;
 
 use caed_core::ingest::{Quarantined, RecentEvent};
@@ -15,34 +17,51 @@ use maud::{DOCTYPE, Markup, html};
 use super::Shown;
 use crate::pdp::{Moment, Readiness};
 
+pub(super) use explain::{EXPLAIN_POLICY, Outcome, explain};
+
 pub(super) const STYLE: &str = include_str!("page.css");
 pub(super) const SCRIPT: &str = include_str!("page.js");
 
 /// What the page may load: itself.
-pub(super) const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+pub(super) const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// The whole page.
 pub(super) fn page(shown: &Shown) -> Markup {
+    let extra = html! { noscript { meta http-equiv="refresh" content="5"; } };
+    let way = html! { a href="explain" { "Explain an answer" } };
+    framed(
+        "caed",
+        &extra,
+        &way,
+        &html! {
+            p #lost role="alert" { "Nobody has answered since " time {} ". What follows is from then." }
+            main { (live(shown)) }
+            footer { "The same for machines: " a href="metrics" { "metrics" } ", " a href="readyz" { "readyz" } ", " code { "caed status" } "." }
+            script src="page.js" defer {}
+        },
+    )
+}
+
+/// What every page has around it.
+fn framed(title: &str, head: &Markup, way: &Markup, body: &Markup) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
-                title { "caed" }
+                title { (title) }
                 link rel="icon" href="data:,";
                 link rel="stylesheet" href="page.css";
-                noscript { meta http-equiv="refresh" content="5"; }
+                (head)
             }
             body {
                 header {
-                    h1 { "caed" }
+                    h1 { a href="." { "caed" } }
                     p { (env!("CARGO_PKG_VERSION")) }
+                    nav { (way) }
                 }
-                p #lost role="alert" { "Nobody has answered since " time {} ". What follows is from then." }
-                main { (live(shown)) }
-                footer { "The same for machines: " a href="metrics" { "metrics" } ", " a href="readyz" { "readyz" } ", " code { "caed status" } "." }
-                script src="page.js" defer {}
+                (body)
             }
         }
     }

@@ -8,7 +8,13 @@ async function look() {
   try {
     const answer = await fetch("live", { cache: "no-store", signal: AbortSignal.timeout(5000) });
     if (!answer.ok) throw new Error(answer.statusText);
-    main.innerHTML = await answer.text();
+    const text = await answer.text();
+    // Whoever has scrolled a table sideways stays there.
+    const places = [...main.querySelectorAll(".scrolls")].map((table) => table.scrollLeft);
+    main.innerHTML = text;
+    main.querySelectorAll(".scrolls").forEach((table, place) => {
+      table.scrollLeft = places[place] ?? 0;
+    });
     document.body.classList.remove("lost");
   } catch {
     if (!document.body.classList.contains("lost")) {
