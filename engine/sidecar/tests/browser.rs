@@ -11,7 +11,8 @@
 
 mod process;
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -85,7 +86,16 @@ impl Driver {
 }
 
 impl Drop for Driver {
+    /// Asked to end, it closes its windows first; killed, it would leave the browsers of a test that failed.
     fn drop(&mut self) {
+        let end = || -> std::io::Result<()> {
+            let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            write!(stream, "GET /shutdown HTTP/1.1\r\nHost: localhost:{}\r\n\r\n", self.port)?;
+            // It answers, and closes the connection as it ends.
+            std::io::copy(&mut stream, &mut std::io::sink()).map(drop)
+        };
+        let _ = end();
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
