@@ -278,6 +278,7 @@ impl Fact {
             Self::Member { membership: Membership::Added, .. } => "member_added",
             Self::Member { membership: Membership::Removed, .. } => "member_removed",
             Self::Source { .. } => "source_declared",
+            Self::Heartbeat { .. } => "heartbeat",
         }
     }
 }

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use caed_core::builder::{Applied, Builder};
 use caed_core::directory::CompiledRanges;
-use caed_core::event::Event;
+use caed_core::event::{Event, Fact};
 use caed_core::ingest::{Ingest, RecentEvent};
 use caed_core::limits::RECENT_EVENTS_MAX;
 use caed_core::position::{Frontier, Incarnation, Partition, Position, Topics};
@@ -174,8 +174,10 @@ impl Writer {
         for (place, record) in batch.records.iter().enumerate() {
             let Some(event) = self.apply_record(record) else { continue };
             understood += 1;
-            // Only the newest are looked at, and a batch may be all of a large log.
-            if place + RECENT_EVENTS_MAX >= count {
+            // Only the newest are looked at, and a batch may be all of a large log. Signs of life would
+            // leave no room for anything else.
+            let is_sign = matches!(event.fact, Fact::Heartbeat { .. });
+            if place + RECENT_EVENTS_MAX >= count && !is_sign {
                 recent.push(RecentEvent {
                     position: self.topics.place(record.position),
                     occurred: event.occurred,

@@ -171,11 +171,6 @@ impl Moment<'_> {
         explain(&self.snapshot, &AccessRequest { token, profile, seen }, self.at())
     }
 
-    /// The instant, by this host's clock.
-    pub fn now(&self) -> UnixMillis {
-        self.now
-    }
-
     fn at(&self) -> At {
         At { now: self.now, log_age: self.pdp.log_age(self.age) }
     }

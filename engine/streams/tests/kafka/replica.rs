@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use caed_core::builder::Builder;
 use caed_core::decide::decide;
 use caed_core::decision::{Decision, Verdict};
+use caed_core::freshness::At;
 use caed_core::ingest::Ingest;
 use caed_core::position::Frontier;
 use caed_core::publish::{self, SnapshotReader};
@@ -77,12 +78,7 @@ fn rules(horizon: Duration) -> Rules {
         authorization_uri: None,
         judged: Judged::default(),
     };
-    Rules {
-        horizon,
-        clock_skew: Duration::from_mins(5),
-        issuers: Issuers::new([issuer]).expect("an issuer"),
-        tenants: None,
-    }
+    Rules { horizon, issuers: Issuers::new([issuer]).expect("an issuer"), ..Rules::default() }
 }
 
 impl Replica {
@@ -216,7 +212,8 @@ impl Replica {
             };
             let token = Token::parse(&claims);
             let request = AccessRequest { token, profile: &profile, seen: Seen::Unknown };
-            Decision { generation: 0, ..decide(&snapshot, &request, now) }
+            let at = At { now, log_age: Duration::ZERO };
+            Decision { generation: 0, ..decide(&snapshot, &request, at) }
         });
         decided.collect()
     }

@@ -8,6 +8,7 @@
 
 mod explain;
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use caed_core::ingest::{Quarantined, RecentEvent};
@@ -15,6 +16,7 @@ use caed_core::time::UnixMillis;
 use maud::{DOCTYPE, Markup, html};
 
 use super::Shown;
+use crate::limits;
 use crate::pdp::{Moment, Readiness};
 
 pub(super) use explain::{EXPLAIN_POLICY, Outcome, explain};
@@ -77,7 +79,7 @@ pub(super) fn live(shown: &Shown) -> Markup {
         (notes(&parts.log.notes()))
         div.columns {
             div { (decisions(shown)) }
-            div { (partitions(shown, &moment)) }
+            div { (partitions(shown, &moment)) (sources(&moment)) }
         }
         (recent(&parts.ingest.recent_events(), moment.now()))
         (quarantine(shown))
@@ -130,7 +132,7 @@ fn notes(notes: &[String]) -> Markup {
 
 fn decisions(shown: &Shown) -> Markup {
     let mut counts: Vec<_> = shown.parts.pdp.counts().iter().collect();
-    counts.sort_by_key(|(.., count)| std::cmp::Reverse(*count));
+    counts.sort_by_key(|(.., count)| Reverse(*count));
     let all: u64 = counts.iter().map(|(.., count)| count).sum();
     html! {
         h2 { "Decisions since the start" }
@@ -170,6 +172,30 @@ fn partitions(shown: &Shown, moment: &Moment<'_>) -> Markup {
                             td.number { (grouped(view.end.0)) }
                             td.number { (grouped(view.lag(moment.frontier()))) }
                             td.number { (view.age(now).map_or_else(|| "unknown".to_owned(), duration)) }
+                        }
+                    }
+                }
+            } }
+        }
+    }
+}
+
+/// Sources that are declared to give signs of life, the one that has been silent the longest first.
+fn sources(moment: &Moment<'_>) -> Markup {
+    let (now, after) = (moment.now(), moment.rules().stale_after.source);
+    let mut sources: Vec<_> = moment.expected_sources().collect();
+    sources.sort_by_key(|(_, view)| Reverse(view.age(now)));
+    html! {
+        @if !sources.is_empty() {
+            h2 { "Sources" }
+            div.scrolls { table {
+                thead { tr { th { "Source" } th { "Tenant" } th.number { "Heard" } } }
+                tbody {
+                    @for (tenant, view) in sources.iter().take(limits::SOURCES_SHOWN_MAX) {
+                        tr {
+                            td { (view.name.as_str()) @if view.is_stale(now, after) { " " strong { "stale" } } }
+                            td { code { (tenant.as_str()) } }
+                            td.number { (view.age(now).map_or_else(|| "ended".to_owned(), |age| format!("{} ago", duration(age)))) }
                         }
                     }
                 }
