@@ -121,6 +121,7 @@ async fn problems(scenario: &Scenario) -> Vec<String> {
     let mut problems = Vec::new();
     let rules = Arc::new(question::rules(scenario));
     let mut builder = Builder::new(Arc::clone(&rules), 7);
+    builder.set_countries(question::countries(scenario));
     let before = builder.freeze();
     let (events, reported) = match question::events(scenario, &rules) {
         Ok(read) => read,

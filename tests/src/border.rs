@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use caed_core::countries::{Countries, Country};
 use caed_core::decide::decide;
 use caed_core::decision::{Decision, Report};
 use caed_core::event;
@@ -60,6 +61,15 @@ pub fn event(event: &Event) -> event::Event {
 pub fn at(world: &World) -> At {
     let log_age = u64::try_from(world.log_age).expect("an age");
     At { now: millis(world.now), log_age: Duration::from_millis(log_age) }
+}
+
+/// A database of countries.
+pub fn countries(networks: &[(Text, Text)]) -> Arc<Countries> {
+    let networks = networks.iter().map(|(network, country)| {
+        let country = Country::parse(country).expect("a country");
+        (network.parse().expect("a network"), country)
+    });
+    Arc::new(Countries::new(networks).expect("networks that don't overlap"))
 }
 
 /// A moment at which everything is current.
@@ -209,12 +219,18 @@ fn body(told: &Told) -> Body {
             Body::Policy(key(id), policy.as_ref().map(|told| Arc::new(policy_of(id, told))))
         }
         Told::Location(id, location) => {
-            let location = location.as_ref().map(|Location { trusted, ranges: told }| {
-                let place = told
-                    .as_ref()
-                    .map_or(Place::Unknowable, |told| Place::Ranges(Arc::new(ranges(told))));
-                policy::Location { trusted: *trusted, place }
-            });
+            let location =
+                location.as_ref().map(|Location { trusted, ranges: told, countries }| {
+                    let place = match (told, countries) {
+                        (Some(told), _) => Place::Ranges(Arc::new(ranges(told))),
+                        (None, Some((codes, or_unknown))) => {
+                            let codes = codes.iter().map(|code| (*code).to_owned()).collect();
+                            Place::Countries { codes, or_unknown: *or_unknown }
+                        }
+                        (None, None) => Place::Unknowable,
+                    };
+                    policy::Location { trusted: *trusted, place }
+                });
             Body::Location(key(id), location)
         }
         Told::MfaTrusted(told) => {

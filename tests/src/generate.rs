@@ -96,6 +96,10 @@ const RANGES: [Text; 6] = [
     "2001:db8::/47",
     "2001:db8::/32",
 ];
+/// Networks of which none holds another.
+const NETWORKS: [Text; 5] =
+    ["198.51.100.0/25", "198.51.100.128/25", "203.0.113.0/24", "2001:db8::/48", "2001:db8:1::/48"];
+const COUNTRIES: [Text; 2] = ["DE", "US"];
 /// A sign-in frequency, in seconds.
 const FREQUENCY: Seconds = 3600;
 const HOUR: Millis = 3_600_000;
@@ -135,9 +139,16 @@ pub fn world(random: &mut Random) -> World {
         has_heartbeats: true,
         log_age,
         stale_after,
+        countries: (!random.chance(30)).then(|| networks(random)),
         anchors,
         told,
     }
+}
+
+/// Draws in which countries the networks are that addresses are drawn from.
+fn networks(random: &mut Random) -> Vec<(Text, Text)> {
+    let networks = NETWORKS.iter().filter(|_| random.chance(80)).copied().collect::<Vec<_>>();
+    networks.into_iter().map(|network| (network, random.pick(&COUNTRIES))).collect()
 }
 
 /// Draws who may issue tokens.
@@ -511,8 +522,14 @@ fn told(random: &mut Random) -> Vec<(&'static Told, Part)> {
                 Told::Policy(id, (!random.chance(8)).then(|| policy(random)))
             }
             9..14 => {
-                let ranges = (!random.chance(8)).then(|| ranges(random));
-                let location = Location { trusted: random.chance(50), ranges };
+                let location = if random.chance(20) {
+                    let codes = COUNTRIES.iter().filter(|_| random.chance(50)).copied().collect();
+                    let countries = Some((codes, random.chance(30)));
+                    Location { trusted: random.chance(10), ranges: None, countries }
+                } else {
+                    let ranges = (!random.chance(8)).then(|| ranges(random));
+                    Location { trusted: random.chance(50), ranges, countries: None }
+                };
                 let id = random.pick(&LOCATIONS[..2]);
                 Told::Location(id, (!random.chance(8)).then_some(location))
             }
@@ -584,11 +601,12 @@ fn split(told: &Told, random: &mut Random) -> Vec<Told> {
             });
             parts.map(|part| Told::Policy(id, Some(part))).collect()
         }
-        Told::Location(id, Some(Location { trusted, ranges: Some(ranges) })) => {
+        Told::Location(id, Some(Location { trusted, ranges: Some(ranges), countries: None })) => {
             let parts = list(ranges, random).into_iter().enumerate();
             let part = |(at, ranges)| Location {
                 trusted: if at == 0 { *trusted } else { random.chance(50) },
                 ranges: Some(ranges),
+                countries: None,
             };
             parts.map(part).map(|part| Told::Location(id, Some(part))).collect()
         }

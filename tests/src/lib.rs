@@ -20,6 +20,7 @@
 pub mod answer;
 pub mod border;
 pub mod generate;
+pub mod mmdb;
 pub mod oracle;
 pub mod plain;
 pub mod plan;

@@ -653,13 +653,28 @@ impl<'a> Case<'a> {
                 self.mfa_trusted().is_some_and(|(ranges, _)| within(ranges, at))
                     || self.location_ids().iter().any(|id| {
                         self.location(id).is_some_and(|(location, _)| {
-                            location.trusted && within_location(location, at)
+                            location.trusted && self.is_within(location, at)
                         })
                     })
             }
-            id => self.location(id).is_some_and(|(location, _)| within_location(location, at)),
+            id => self.location(id).is_some_and(|(location, _)| self.is_within(location, at)),
         };
         include.iter().any(inside) && !exclude.iter().any(inside)
+    }
+
+    /// P5: by its ranges, or by the country of the address.
+    fn is_within(&self, location: &Location, at: Option<IpAddr>) -> bool {
+        let by_ranges = location.ranges.as_deref().is_some_and(|ranges| within(ranges, at));
+        let (Some((codes, or_unknown)), Some(database), Some(_)) =
+            (&location.countries, &self.world.countries, at)
+        else {
+            return by_ranges;
+        };
+        let country = database.iter().find(|(network, _)| within(&[network], at));
+        match country {
+            None => *or_unknown,
+            Some((_, country)) => codes.iter().any(|code| code.eq_ignore_ascii_case(country)),
+        }
     }
 
     /// P6: whether each place that the policy names is known.
@@ -674,7 +689,10 @@ impl<'a> Case<'a> {
                         })
                     })
             }
-            id => self.location(id).is_some_and(|(location, _)| location.ranges.is_some()),
+            id => self.location(id).is_some_and(|(location, _)| {
+                location.ranges.is_some()
+                    || (location.countries.is_some() && self.world.countries.is_some())
+            }),
         };
         policy.places.iter().flatten().flatten().all(known)
     }
@@ -1406,6 +1424,11 @@ fn joined(parts: &[&Told]) -> Told {
                 if let (Some(ranges), Some(more)) = (&mut location.ranges, &more.ranges) {
                     ranges.extend(more);
                 }
+                if let (Some((codes, _)), Some((more, _))) =
+                    (&mut location.countries, &more.countries)
+                {
+                    codes.extend(more);
+                }
             }
             (Told::MfaTrusted(Some(ranges)), Told::MfaTrusted(Some(more))) => ranges.extend(more),
             (Told::Settings(Some(settings)), Told::Settings(Some(more))) => {
@@ -1500,6 +1523,7 @@ fn equal_places(one: &Told, other: &Told) -> bool {
         }
         (Told::Location(_, Some(one)), Told::Location(_, Some(other))) => {
             one.trusted == other.trusted
+                && one.countries == other.countries
                 && one.ranges.as_deref().map(addresses) == other.ranges.as_deref().map(addresses)
         }
         _ => false,
@@ -1516,8 +1540,4 @@ fn within(ranges: &[Text], at: Option<IpAddr>) -> bool {
     addresses(ranges)
         .iter()
         .any(|(family, low, high)| *family == is_v4 && (*low..=*high).contains(&bits))
-}
-
-fn within_location(location: &Location, at: Option<IpAddr>) -> bool {
-    location.ranges.as_deref().is_some_and(|ranges| within(ranges, at))
 }

@@ -42,6 +42,9 @@ pub fn world(scenario: &Scenario) -> World {
         served: tenants.as_deref().map(texts),
         caught_up: scenario.ready,
         has_heartbeats: true,
+        countries: scenario.countries.as_ref().map(|countries| {
+            countries.iter().map(|(network, country)| (text(network), text(country))).collect()
+        }),
         log_age: scenario.log_age().into(),
         stale_after: [stale_after.map_or(300, seconds), source_stale_after.map_or(900, seconds)],
         anchors: Vec::new(),
@@ -324,7 +327,8 @@ fn told(fact: &Fact) -> (Told, Part) {
         Fact::PolicyDeleted(it) => (Told::Policy(text(&it.policy), None), Part::WHOLE),
         Fact::LocationChanged(it) => {
             let ranges = it.ranges.as_ref().map(|ranges| texts(&ranges.cidrs));
-            let location = Location { trusted: it.trusted, ranges };
+            let countries = it.countries.as_ref().map(|it| (texts(&it.codes), it.include_unknown));
+            let location = Location { trusted: it.trusted, ranges, countries };
             (Told::Location(text(&it.location), Some(location)), part(it.part.as_ref()))
         }
         Fact::LocationDeleted(it) => (Told::Location(text(&it.location), None), Part::WHOLE),

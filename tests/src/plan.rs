@@ -102,6 +102,7 @@ pub fn revokes_unissued(steps: &[Step], request: &Request) -> bool {
 /// Goes through the steps with a builder whose rows are placed by `seed`.
 pub fn play(world: &World, steps: &[Step], seed: u64) -> Played {
     let mut builder = Builder::new(Arc::new(border::rules(world)), seed);
+    builder.set_countries(world.countries.as_deref().map(border::countries));
     if world.caught_up {
         builder.caught_up();
     }

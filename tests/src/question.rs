@@ -4,9 +4,11 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use caed_core::builder::Builder;
+use caed_core::countries::{Countries, Country};
 use caed_core::event::{Event, RiskLevel};
 use caed_core::freshness::{At, StaleAfter, WhenStale};
 use caed_core::ids::{Name, ObjectKey};
@@ -78,6 +80,15 @@ pub fn seen(scenario: &Scenario) -> Seen {
 /// When it is asked.
 pub fn now(scenario: &Scenario) -> UnixMillis {
     UnixMillis::from_millis(u64::try_from(scenario.now.millis()).expect("after 1970"))
+}
+
+/// In which countries addresses are, where there is a database.
+pub fn countries(scenario: &Scenario) -> Option<Arc<Countries>> {
+    let networks = scenario.countries.as_ref()?.iter().map(|(network, country)| {
+        let country = Country::parse(country).expect("a country");
+        (network.parse().expect("a network"), country)
+    });
+    Some(Arc::new(Countries::new(networks).expect("networks that don't overlap")))
 }
 
 /// When it is asked, and how old what is known is then.

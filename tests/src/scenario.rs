@@ -39,6 +39,8 @@ pub struct Scenario {
     /// Whether the log has been read to the end that it had at the start.
     #[serde(default = "yes")]
     pub ready: bool,
+    /// In which countries networks are, where there is a database.
+    pub countries: Option<BTreeMap<String, String>>,
     /// When everything in the log was known last; by default at this moment.
     pub current: Option<Current>,
     /// What the operator decided for all requests.

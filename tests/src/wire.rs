@@ -135,12 +135,15 @@ fn told(told: &Told, part: Part) -> Fact {
         Told::Location(id, None) => {
             Fact::LocationDeleted(v1::LocationDeleted { location: (*id).to_owned() })
         }
-        Told::Location(id, Some(Location { trusted, ranges })) => {
+        Told::Location(id, Some(Location { trusted, ranges, countries })) => {
             Fact::LocationChanged(v1::LocationChanged {
                 location: (*id).to_owned(),
                 trusted: *trusted,
                 ranges: ranges.as_ref().map(|ranges| v1::IpRanges { cidrs: texts(ranges) }),
-                countries: None,
+                countries: countries.as_ref().map(|(codes, include_unknown)| v1::Countries {
+                    codes: texts(codes),
+                    include_unknown: *include_unknown,
+                }),
                 part,
             })
         }

@@ -37,6 +37,8 @@ pub struct World {
     pub log_age: Millis,
     /// Beyond which age the log, and a source's sign of life, are stale.
     pub stale_after: [Seconds; 2],
+    /// In which countries networks are, where there is a database.
+    pub countries: Option<Vec<(Text, Text)>>,
     /// Instants around which things happen.
     pub anchors: Vec<Millis>,
     /// What may be told of directories.
@@ -56,6 +58,7 @@ impl Default for World {
             has_heartbeats: false,
             log_age: 0,
             stale_after: [300, 900],
+            countries: None,
             anchors: Vec::new(),
             told: Vec::new(),
         }
@@ -226,6 +229,8 @@ pub struct Location {
     pub trusted: bool,
     /// Its ranges; `None`: it is known by something else.
     pub ranges: Option<Vec<Text>>,
+    /// Its countries, and whether addresses of none count; `None`: it is known by something else.
+    pub countries: Option<(Vec<Text>, bool)>,
 }
 
 /// What a tenant decided.

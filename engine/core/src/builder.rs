@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use crate::countries::Countries;
 use crate::directory::{Compilation, CompiledRanges};
 use crate::event::Event;
 use crate::index::table::FANOUT;
@@ -124,6 +125,11 @@ impl Builder {
             state: self.state.clone(),
             newest_append: self.newest_append,
         }
+    }
+
+    /// Puts a database of countries in place of the one before; the next snapshot decides by it (P5).
+    pub fn set_countries(&mut self, countries: Option<Arc<Countries>>) {
+        self.state.set_countries(countries);
     }
 
     /// An index that takes longer to compile than other events may wait. Compile it elsewhere and give it

@@ -81,6 +81,7 @@ impl Snapshot {
             // Numbers, and what is made of the rest.
             stale: _,
             horizon: _,
+            countries: _,
         } = &self.state;
         let alive = Alive { now: self.newest_append, horizon: self.rules.horizon };
         let (names, issuers, sources) =

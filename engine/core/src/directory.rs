@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use roaring::RoaringBitmap;
 
+use crate::countries::{Countries, Country, CountrySet};
 use crate::ids::{Name, ObjectKey};
 use crate::index::names::Number;
 use crate::index::ranges::{Covering, RangeIndex, RangeSet};
@@ -86,6 +87,14 @@ pub(crate) struct View {
     index: Arc<Indexed>,
     /// Locations of which the index knows another version, with their ranges now.
     unindexed: Vec<(u32, Vec<Arc<RangeSet>>)>,
+    /// Locations that are told by countries, where there is a database to tell those.
+    countries: Option<ByCountry>,
+}
+
+/// Locations that are told by countries.
+struct ByCountry {
+    database: Arc<Countries>,
+    locations: Vec<(u32, CountrySet)>,
 }
 
 /// The ranges of every location as they were at some moment.
@@ -433,6 +442,7 @@ impl Directory {
     pub(crate) fn settle(
         &mut self,
         tenant: Number,
+        countries: Option<&Arc<Countries>>,
         intern: &mut Intern<'_>,
     ) -> Option<Compilation> {
         if !self.stale {
@@ -467,7 +477,7 @@ impl Directory {
             let policy = slot.compiled.clone()?;
             let changed = slot.versions.since()?;
             (policy.mode != PolicyMode::Disabled)
-                .then(|| self.standing(policy, changed, &all_trusted))
+                .then(|| self.standing(policy, changed, &all_trusted, countries.is_some()))
         });
         let policies: Vec<Standing> = standings.collect();
         let reports =
@@ -488,6 +498,12 @@ impl Directory {
             }
         }
         let unindexed = self.unindexed(&index);
+        let by_country = all().filter_map(|(number, slot)| Some((number, slot.countries()?)));
+        let locations: Vec<_> = by_country.collect();
+        let countries = countries.filter(|_| !locations.is_empty()).map(|database| {
+            let database = Arc::clone(database);
+            ByCountry { database, locations }
+        });
         self.view = Arc::new(View {
             mode,
             only,
@@ -499,8 +515,19 @@ impl Directory {
             trusted,
             index,
             unindexed,
+            countries,
         });
         compilation
+    }
+
+    /// Whether a location is told by countries.
+    pub(crate) fn has_countries(&self) -> bool {
+        self.locations.iter().any(|slot| slot.countries().is_some())
+    }
+
+    /// What decisions read has to be made anew.
+    pub(crate) fn outdate(&mut self) {
+        self.stale = true;
     }
 
     /// Puts an index in place that was compiled apart.
@@ -518,6 +545,7 @@ impl Directory {
         policy: Arc<Compiled>,
         mut changed: UnixMillis,
         all_trusted: &AllTrusted,
+        has_countries: bool,
     ) -> Standing {
         let mut is_enforceable = !policy.narrowed;
         for list in policy.places.iter().flat_map(|(include, exclude)| [include, exclude]) {
@@ -527,7 +555,9 @@ impl Directory {
             }
             for number in &list.numbers {
                 let slot = self.slot(*number);
-                is_enforceable &= slot.is_some_and(LocationSlot::has_ranges);
+                is_enforceable &= slot.is_some_and(|slot| {
+                    slot.has_ranges() || (has_countries && slot.countries().is_some())
+                });
                 changed =
                     changed.max(slot.and_then(|slot| slot.versions.since()).unwrap_or_default());
             }
@@ -612,7 +642,21 @@ impl LocationSlot {
         })
     }
 
-    /// Whether an address can be compared with it (P6).
+    /// The countries of the version in force, where it is told by some.
+    fn countries(&self) -> Option<CountrySet> {
+        let mut set: Option<CountrySet> = None;
+        for part in self.versions.parts() {
+            let Place::Countries { codes, or_unknown } = &part.as_ref()?.place else { return None };
+            let codes = codes.iter().filter_map(|code| Country::parse(code));
+            // What is no list is the first part's.
+            let joined =
+                set.get_or_insert(CountrySet { codes: Vec::new(), or_unknown: *or_unknown });
+            joined.codes.extend(codes);
+        }
+        set
+    }
+
+    /// Whether an address can be compared with its ranges (P6).
     fn has_ranges(&self) -> bool {
         self.ranges().next().is_some()
     }
@@ -652,6 +696,14 @@ impl Standing {
 }
 
 impl View {
+    /// The countries that tell a location, and where they are.
+    #[inline]
+    fn by_country(&self, location: u32) -> Option<(&Countries, &CountrySet)> {
+        let ByCountry { database, locations } = self.countries.as_ref()?;
+        let (_, set) = locations.iter().find(|(number, _)| *number == location)?;
+        Some((database, set))
+    }
+
     /// Looks an address up, once for all policies.
     #[inline]
     pub(crate) fn seen(&self, address: Option<IpAddr>) -> SeenAt<'_> {
@@ -684,6 +736,9 @@ impl SeenAt<'_> {
 
     pub(crate) fn is_at(&self, location: u32) -> bool {
         let Some(address) = self.address else { return false };
+        if let Some((database, set)) = self.view.by_country(location) {
+            return database.holds(set, address);
+        }
         let changed = self.view.unindexed.iter().find(|(number, _)| *number == location);
         match changed {
             None => self.covering.has(location),

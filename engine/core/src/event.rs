@@ -614,3 +614,63 @@ impl Canonical {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_kind_has_a_name_of_its_own() {
+        let key = || ObjectKey::parse("anna").expect("an id");
+        let name = || Name::parse("contoso").expect("a name");
+        let revoked = |what| Fact::Revoked { what, user: None };
+        let part = || Part { version: String::new(), index: 0, count: 1 };
+        let version = |body| Fact::Version(Version { part: part(), body });
+        let causes = [
+            RevocationCause::PasswordChanged,
+            RevocationCause::PasswordReset,
+            RevocationCause::SessionsRevoked,
+            RevocationCause::MfaEnabled,
+            RevocationCause::AuthenticatorChanged,
+            RevocationCause::TokenClaimsChanged,
+            RevocationCause::AssuranceLowered,
+        ];
+        let mut facts: Vec<Fact> =
+            causes.into_iter().map(|cause| Fact::UserRevoked { user: key(), cause }).collect();
+        let accounts = [AccountState::Enabled, AccountState::Disabled, AccountState::Deleted];
+        facts.extend(accounts.map(|state| Fact::Account { user: key(), state }));
+        let devices = [DeviceState::Cleared, DeviceState::Disabled, DeviceState::Deleted];
+        facts.extend(devices.map(|state| Fact::Device { device: key(), state }));
+        let judgements = [Compliance::Compliant, Compliance::NotCompliant];
+        facts.extend(judgements.map(|compliance| Fact::Compliance { device: key(), compliance }));
+        let changes = [Membership::Added, Membership::Removed];
+        facts.extend(changes.map(|membership| Fact::Member {
+            group: key(),
+            user: key(),
+            membership,
+        }));
+        facts.extend([
+            Fact::UserRisk { user: key(), level: RiskLevel::High },
+            revoked(Finer::Session { issuer: name(), session: key() }),
+            revoked(Finer::Token { issuer: name(), token: key() }),
+            revoked(Finer::Client(key())),
+            revoked(Finer::Device(key())),
+            Fact::TenantRevoked,
+            Fact::Heartbeat { partition: 0, stream: Stream::Enabled },
+            version(Body::Policy(key(), None)),
+            version(Body::Location(key(), None)),
+            version(Body::MfaTrusted(None)),
+            version(Body::Settings(None)),
+        ]);
+        let kinds: BTreeSet<&str> = facts.iter().map(Fact::kind).collect();
+        assert_eq!(kinds.len(), facts.len());
+        let is_name =
+            |kind: &&str| kind.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        assert!(kinds.iter().all(|kind| !kind.is_empty() && is_name(kind)), "{kinds:?}");
+        let streams = [Stream::Enabled, Stream::Ended, Stream::Paused, Stream::Disabled];
+        let states: BTreeSet<&str> = streams.into_iter().map(Stream::as_str).collect();
+        assert!(states.len() == streams.len() && !states.contains(""), "{states:?}");
+    }
+}

@@ -654,6 +654,9 @@ fn address_seen(subject: &Subject<'_>, observed: &mut Observed) {
         let names = directory.covering(at);
         let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
         observed.text(Rule::D6, name, &names);
+        if let Some(country) = directory.country(at) {
+            observed.text(Rule::D6, format!("{name}, country"), &country);
+        }
     };
     if subject.address().is_some() {
         note("inside the locations", &subject.seen_at);

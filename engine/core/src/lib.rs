@@ -42,6 +42,7 @@
 pub mod builder;
 pub mod challenge;
 pub mod consequence;
+pub mod countries;
 pub mod decide;
 pub mod decision;
 pub mod digest;

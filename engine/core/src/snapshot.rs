@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::countries::Countries;
 use crate::directory::Directory;
 use crate::position::Frontier;
 use crate::rules::Rules;
@@ -60,6 +61,11 @@ impl Snapshot {
     /// The rules that decisions on this snapshot follow.
     pub fn rules(&self) -> &Rules {
         &self.rules
+    }
+
+    /// In which countries addresses are, where there is a database.
+    pub fn countries(&self) -> Option<&Countries> {
+        self.state.countries.as_deref()
     }
 
     /// The newest append time among the records contained.

@@ -4,9 +4,11 @@
 //! [`crate::consequence`] for why that makes the order of events irrelevant.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::consequence::{Consequence, Facet, FinerKey, FinerKind, Scope};
+use crate::countries::Countries;
 use crate::directory::{Compilation, CompiledRanges, Directory, Intern, Told};
 use crate::event::{AccountState, DeviceState};
 use crate::freshness::{Sign, Signs};
@@ -39,6 +41,8 @@ pub(crate) struct State {
     /// Tenants whose view is out of date.
     pub(crate) stale: BTreeSet<Number>,
     pub(crate) horizon: Duration,
+    /// In which countries addresses are, where there is a database that tells it.
+    pub(crate) countries: Option<Arc<Countries>>,
 }
 
 /// What joining one value did to its slot.
@@ -78,6 +82,7 @@ impl State {
             signs: Slots::default(),
             stale: BTreeSet::new(),
             horizon,
+            countries: None,
             tenants: Tenants::new(seed),
             issuers: Names::new(seed),
             sources: Names::new(seed),
@@ -166,13 +171,24 @@ impl State {
     pub(crate) fn settle(&mut self) -> Vec<Compilation> {
         let mut compilations = Vec::new();
         for tenant in std::mem::take(&mut self.stale) {
-            let subjects = &mut self.subjects;
+            let (subjects, countries) = (&mut self.subjects, self.countries.as_ref());
             compilations.extend(self.directories.change(tenant, |directory| {
                 let mut intern = |next: &mut u32, subject| intern(subjects, tenant, next, subject);
-                directory.settle(tenant, &mut intern)
+                directory.settle(tenant, countries, &mut intern)
             }));
         }
         compilations
+    }
+
+    /// Puts a database of countries in place of the one before.
+    pub(crate) fn set_countries(&mut self, countries: Option<Arc<Countries>>) {
+        self.countries = countries;
+        for (number, _) in self.tenants.iter() {
+            if self.directories.get(number).is_some_and(Directory::has_countries) {
+                self.stale.insert(number);
+                self.directories.change(number, Directory::outdate);
+            }
+        }
     }
 
     /// Puts an index in place that was compiled apart.

@@ -80,12 +80,15 @@ fn snapshot<'e>(
     if scenario.ready {
         builder.caught_up();
     }
-    let mut before = builder.freeze();
+    // Dropped when the next one is frozen, so that each one is changed while it is shared.
+    let mut _before = builder.freeze();
     for event in events {
         question::apply(&mut builder, [event]);
-        before = builder.freeze();
+        _before = builder.freeze();
     }
-    before
+    // It comes last, and changes what is known already.
+    builder.set_countries(question::countries(scenario));
+    builder.freeze()
 }
 
 fn ask(snapshot: &Snapshot, scenario: &Scenario) -> Decision {

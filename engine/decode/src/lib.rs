@@ -7,7 +7,9 @@
 //! |---|---|
 //! | [`native`] | caed's own events |
 //! | [`claims`] | the claims of a token |
+//! | [`countries`] | a database of countries |
 
 pub mod claims;
+pub mod countries;
 mod directory;
 pub mod native;

@@ -39,6 +39,7 @@ use tonic::transport::server::TcpIncoming;
 
 use crate::alarms::Alarms;
 use crate::config::{Config, Listen, LogChoice};
+use crate::countries::Database;
 use crate::listen::{self, SocketFile};
 use crate::log::{self, LogEnding, Opened, Wires};
 use crate::topic_check;
@@ -114,6 +115,14 @@ impl App {
         let mut applier = Applier::new(source, builder, publisher, applied, ingested, applying);
         if let Some(dead_letters) = dead_letters {
             applier = applier.with_dead_letters(dead_letters);
+        }
+        if let Some(path) = config.countries {
+            let (database, countries) = Database::open(path)?;
+            let (found, following) = watch::channel(None);
+            // After the applier has looked at it: that is a change, too.
+            found.send_replace(Some(countries));
+            applier = applier.with_countries(following);
+            knowing.spawn(database.follow(found));
         }
         knowing.spawn_blocking(move || {
             runtime.block_on(applier.run(stopped)).context("the applier stopped")

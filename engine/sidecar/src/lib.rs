@@ -21,6 +21,7 @@ pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod config;
+mod countries;
 pub mod listen;
 mod log;
 pub mod telemetry;

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use caed_core::builder::{Applied, Builder};
+use caed_core::countries::Countries;
 use caed_core::directory::CompiledRanges;
 use caed_core::event::{Event, Fact};
 use caed_core::ingest::{Ingest, RecentEvent};
@@ -42,6 +43,7 @@ pub struct Applier<S> {
     state: Writer,
     /// An index that takes longer to compile than other tenants' events may wait (P10).
     compiling: JoinSet<CompiledRanges>,
+    countries: Option<watch::Receiver<Option<Arc<Countries>>>>,
 }
 
 /// Everything that carrying out an action changes.
@@ -79,6 +81,7 @@ struct Progress {
 enum Action {
     Source(SourceEvent),
     Forget,
+    Countries,
     Compiled(Result<CompiledRanges, JoinError>),
     Stop,
 }
@@ -112,13 +115,20 @@ impl<S: Source> Applier<S> {
             progress: Progress { due: limits::PROGRESS_INTERVAL, records: 0 },
         };
         state.progress.due += state.clock.monotonic();
-        Self { source, state, compiling: JoinSet::new() }
+        Self { source, state, compiling: JoinSet::new(), countries: None }
     }
 
     /// Also sends what can't be understood to `dead_letters`.
     #[must_use]
     pub fn with_dead_letters(mut self, dead_letters: Box<dyn DeadLetters>) -> Self {
         self.state.dead_letters = Some(dead_letters);
+        self
+    }
+
+    /// Also decides by the databases of countries that come this way.
+    #[must_use]
+    pub fn with_countries(mut self, countries: watch::Receiver<Option<Arc<Countries>>>) -> Self {
+        self.countries = Some(countries);
         self
     }
 
@@ -137,6 +147,7 @@ impl<S: Source> Applier<S> {
                 biased;
                 () = &mut stop => Action::Stop,
                 _ = forget.tick() => Action::Forget,
+                () = changed(&mut self.countries) => Action::Countries,
                 Some(compiled) = self.compiling.join_next() => Action::Compiled(compiled),
                 event = self.source.next() => Action::Source(event),
             };
@@ -149,6 +160,11 @@ impl<S: Source> Applier<S> {
                 Action::Source(SourceEvent::End(end)) => self.state.note_end(end),
                 Action::Source(SourceEvent::Lost(fault)) => return Err(fault),
                 Action::Forget => self.state.forget(),
+                Action::Countries => {
+                    let countries =
+                        self.countries.as_mut().and_then(|it| it.borrow_and_update().clone());
+                    self.state.set_countries(countries);
+                }
                 Action::Compiled(compiled) => {
                     // A panic there is one here: the state may be wrong.
                     let compiled = compiled
@@ -309,6 +325,14 @@ impl Writer {
         }
     }
 
+    /// Decides by another database from the next snapshot on, which is due now.
+    fn set_countries(&mut self, countries: Option<Arc<Countries>>) {
+        self.builder.set_countries(countries);
+        if self.caught_up && !self.dirty {
+            self.publish();
+        }
+    }
+
     /// Puts an index in place. It changes no answer, and goes with the next snapshot where one is due.
     fn install(&mut self, compiled: CompiledRanges) {
         self.builder.install(compiled);
@@ -330,6 +354,17 @@ impl Writer {
         }
         self.applied.send_replace(frontier);
         self.confirm();
+    }
+}
+
+/// Waits for another database of countries; for ever, where none will come.
+async fn changed(countries: &mut Option<watch::Receiver<Option<Arc<Countries>>>>) {
+    let is_changed = match countries {
+        Some(countries) => countries.changed().await.is_ok(),
+        None => false,
+    };
+    if !is_changed {
+        std::future::pending::<()>().await;
     }
 }
 

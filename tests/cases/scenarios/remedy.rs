@@ -189,6 +189,7 @@ impl Changed {
         let (mut events, _) = question::events(&scenario, &rules).expect("events as before");
         let of = |message| native::event_of(message).expect("an event").event;
         events.extend(more.into_iter().map(of));
+        builder.set_countries(question::countries(&scenario));
         question::apply(&mut builder, &events);
         if scenario.ready {
             builder.caught_up();

@@ -222,7 +222,7 @@ impl Directory {
     /// Why no address can be compared with a location.
     fn unseen(&self, number: u32) -> Option<Obstacle> {
         let slot = self.slot(number);
-        if slot.is_some_and(LocationSlot::has_ranges) {
+        if slot.is_some_and(LocationSlot::has_ranges) || self.view.by_country(number).is_some() {
             return None;
         }
         let name = self.place_name(number);
@@ -303,6 +303,13 @@ impl Directory {
         self.location_numbers.iter().find(is_it).map(|(id, _)| id.to_string()).unwrap_or_default()
     }
 
+    /// The country of an address, where it matters.
+    pub(crate) fn country(&self, seen: &SeenAt<'_>) -> Option<String> {
+        let database = &self.view.countries.as_ref()?.database;
+        let country = database.of(seen.address?);
+        Some(country.map_or_else(|| "of none that is known".to_owned(), |it| it.to_string()))
+    }
+
     /// The names of the locations that cover an address.
     pub(crate) fn covering(&self, seen: &SeenAt<'_>) -> Vec<String> {
         let all = (0..).zip(self.locations.iter()).map(|(number, _)| number);
@@ -316,8 +323,10 @@ impl Directory {
 
     /// The first address of each range of a location, and the one after its last.
     pub(crate) fn edges(&self, number: u32) -> impl Iterator<Item = (IpAddr, Option<IpAddr>)> {
+        let by_country = self.view.by_country(number);
+        let by_country = by_country.into_iter().flat_map(|(database, set)| database.edges(set));
         let sets = self.slot(number).into_iter().flat_map(LocationSlot::ranges);
-        sets.flat_map(|set| {
+        let ranges = sets.flat_map(|set| {
             set.numbers().enumerate().filter_map(|(place, (first, last))| {
                 let address = |number: u128| {
                     if place < set.v4_len() {
@@ -328,7 +337,8 @@ impl Directory {
                 };
                 Some((address(first)?, last.checked_add(1).and_then(address)))
             })
-        })
+        });
+        ranges.chain(by_country)
     }
 }
 

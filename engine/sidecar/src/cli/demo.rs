@@ -366,6 +366,7 @@ fn config(folder: &tempfile::TempDir) -> anyhow::Result<Config> {
         listen: Listen { grpc: None, grpc_socket: None, admin: None },
         rules,
         profile: Arc::new(profile),
+        countries: None,
         telemetry: Telemetry { format: LogFormat::Text, filter: "warn".to_owned() },
     })
 }

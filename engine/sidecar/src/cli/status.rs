@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use caed_proto::v1;
 use caed_proto::v1::operations_client::OperationsClient;
+use caed_surfaces::words::instant;
 use clap::Args;
 use tonic::transport::Channel;
 
@@ -126,6 +127,7 @@ fn lines(reply: &v1::StatusReply) -> Vec<String> {
         partitions,
         sources,
         stale_sources,
+        countries,
     } = reply;
     let ready = if *ready { "ready" } else { "not ready: the log is being read" };
     let knowledge = knowledge.as_ref().map(output::knowledge).unwrap_or_default();
@@ -181,6 +183,10 @@ fn lines(reply: &v1::StatusReply) -> Vec<String> {
     }
     for v1::TenantSource { tenant, source } in sources {
         lines.extend(source.iter().map(|source| tenant::source_line(source, Some(tenant))));
+    }
+    if let Some(v1::CountryDatabase { built_s, ranges }) = countries {
+        let built = instant(built_s.saturating_mul(1000));
+        lines.push(format!("countries  {ranges} ranges, built {built}"));
     }
     lines.extend(log_notes.iter().map(|note| format!("log        {note}")));
     let notices = [

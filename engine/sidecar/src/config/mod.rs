@@ -40,6 +40,8 @@ pub struct Config {
     pub rules: Rules,
     /// What is enforced.
     pub profile: Arc<Profile>,
+    /// Where the database of countries is, if there is one.
+    pub countries: Option<PathBuf>,
     /// What is logged, and how.
     pub telemetry: Telemetry,
 }
@@ -104,9 +106,10 @@ impl Config {
         let stale_after = stale_after(&root.section("freshness"));
         let (rules, profile) = rules(&root, profile, stale_after);
         let profile = Arc::new(profile);
+        let countries = countries(&root.section("countries"));
         let telemetry = telemetry(&root.section("telemetry"));
         root.finish();
-        document.finish(Self { log, listen, rules, profile, telemetry })
+        document.finish(Self { log, listen, rules, profile, countries, telemetry })
     }
 }
 
@@ -355,6 +358,12 @@ fn stale_after(section: &Section<'_>) -> StaleAfter {
     let source = age("source_stale_after", default.source, "which a sign of life may take");
     section.finish();
     StaleAfter { log, source }
+}
+
+fn countries(section: &Section<'_>) -> Option<PathBuf> {
+    let database = section.string("database");
+    section.finish();
+    database.map(|found| PathBuf::from(found.value))
 }
 
 fn telemetry(section: &Section<'_>) -> Telemetry {

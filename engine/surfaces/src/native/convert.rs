@@ -7,6 +7,7 @@ pub(super) mod tenant;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use caed_core::countries::Countries;
 use caed_core::decision::{
     Answer, BlockRow, Challenge, Decision, Finding, Notes, Reason, Refusal, Report, ScopeName,
     Verdict,
@@ -76,6 +77,14 @@ fn seen_of(client: Option<&v1::ClientAddress>) -> Seen {
         }
         Some(Is::NoneByNature(true)) => Seen::NoneByNature,
         Some(Is::NoneByNature(false)) | None => Seen::Unknown,
+    }
+}
+
+/// The database of countries.
+pub(super) fn countries_of(countries: &Countries) -> v1::CountryDatabase {
+    v1::CountryDatabase {
+        built_s: countries.built.map(UnixSeconds::as_seconds).unwrap_or_default(),
+        ranges: u64::try_from(countries.len()).unwrap_or(u64::MAX),
     }
 }
 

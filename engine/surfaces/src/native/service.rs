@@ -147,6 +147,7 @@ impl Operations for Service {
             partitions: convert::partitions_of(&**log, &moment, pdp.uptime(), topics),
             sources: convert::tenant::sources(&moment),
             stale_sources: convert::tenant::stale_sources(&moment),
+            countries: moment.countries().map(convert::countries_of),
         }))
     }
 
