@@ -199,6 +199,7 @@ fn the_commands_talk_to_a_sidecar() {
     a_directory_is_published(&site, &at);
     an_answer_is_explained(&at);
     a_tenant_and_its_users_are_shown(&at);
+    a_source_is_heard_and_halted(&at);
 
     let config = config.to_str().expect("UTF-8");
     let issued_s = (now_ms() / 1000 - 600).to_string();
@@ -451,6 +452,34 @@ fn an_answer_is_explained(at: &[&str]) {
     let remedies = reply["remedies"].as_array().expect("remedies");
     let enabled = remedies.iter().find_map(|remedy| remedy.get("enableAccount"));
     assert_eq!(enabled, Some(&json!({"source": "hr"})), "{reply}");
+}
+
+fn a_source_is_heard_and_halted(at: &[&str]) {
+    let tell = |flags: &[&str]| success(&run(&[&["publish"], flags, at].concat()));
+    let shown = || success(&run(&[&["status"], at].concat()));
+    let of = ["--tenant", TENANT];
+    tell(&[&["heartbeat"], of.as_slice(), &["--source", "crm"]].concat());
+    assert!(!shown().contains("source     crm"), "nothing is expected of it");
+    let known = success(&run(&[&["status"], of.as_slice(), at].concat()));
+    let unknown = "\nsource     crm: not declared to give signs of life, so its age is unknown\n";
+    assert!(known.contains(unknown), "{known}");
+
+    let declared = ["source-declared", "--source", "admin", "--name", "crm", "--declared"];
+    tell(&[declared.as_slice(), &of].concat());
+    let line = format!("\nsource     crm of {TENANT}: heard ");
+    assert!(shown().contains(&line), "{}", shown());
+
+    tell(&[&["heartbeat"], of.as_slice(), &["--source", "crm", "--state", "disabled"]].concat());
+    let text = shown();
+    assert!(text.contains("\nsources    1 silent for too long, or halted\n"), "{text}");
+    assert!(
+        text.contains(&format!(
+            "\nsource     crm of {TENANT}: stale, heard 0 s ago, stream 0 disabled 20"
+        )),
+        "{text}"
+    );
+    tell(&[&["heartbeat"], of.as_slice(), &["--source", "crm"]].concat());
+    assert!(!shown().contains("silent for too long"), "{}", shown());
 }
 
 fn a_tenant_and_its_users_are_shown(at: &[&str]) {
