@@ -472,12 +472,8 @@ fn a_source_is_heard_and_halted(at: &[&str]) {
     tell(&[&["heartbeat"], of.as_slice(), &["--source", "crm", "--state", "disabled"]].concat());
     let text = shown();
     assert!(text.contains("\nsources    1 silent for too long, or halted\n"), "{text}");
-    assert!(
-        text.contains(&format!(
-            "\nsource     crm of {TENANT}: stale, heard 0 s ago, stream 0 disabled 20"
-        )),
-        "{text}"
-    );
+    assert!(text.contains(&format!("\nsource     crm of {TENANT}: stale, heard ")), "{text}");
+    assert!(text.contains(", stream 0 disabled 20"), "{text}");
     tell(&[&["heartbeat"], of.as_slice(), &["--source", "crm"]].concat());
     assert!(!shown().contains("silent for too long"), "{}", shown());
 }
