@@ -7,7 +7,11 @@
 //! |---|---|
 //! | [`native`] | caed's own events |
 //! | [`claims`] | the claims of a token |
+//! | [`graph`] | Microsoft Graph's JSON of conditional access, as those events |
+//! | [`limits`] | bounds |
 
 pub mod claims;
 mod directory;
+pub mod graph;
+pub mod limits;
 pub mod native;
