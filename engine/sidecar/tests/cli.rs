@@ -505,3 +505,88 @@ fn a_reader_that_has_gone_is_no_fault(at: &[&str]) {
     let output = command.stdout(writer).stderr(Stdio::piped()).output().expect("runs");
     assert_eq!((code(&output), stderr(&output).as_str()), (Some(0), ""), "{output:?}");
 }
+
+#[test]
+fn graph_is_imported_and_a_second_time_changes_nothing() {
+    let site = Site::new();
+    let mut sidecar = Sidecar::start(&site.config("caed.toml", ANY_PORTS, ""));
+    sidecar.logged("ready");
+    let address = sidecar.grpc().to_string();
+    let at = ["--at", address.as_str()];
+    let locations = site.file(
+        "locations.json",
+        &json!([{
+            "@odata.type": "#microsoft.graph.ipNamedLocation",
+            "id": "hq",
+            "displayName": "HQ",
+            "modifiedDateTime": "2026-04-01T00:00:00Z",
+            "ipRanges": [{"cidrAddress": "198.51.100.77/24"}],
+        }])
+        .to_string(),
+    );
+    let policies = |name: &str, state: &str, modified: &str| {
+        let list = json!({"value": [{
+            "id": "hq-only",
+            "state": state,
+            "modifiedDateTime": modified,
+            "conditions": {
+                "users": {"includeUsers": ["All"]},
+                "applications": {"includeApplications": ["All"]},
+                "locations": {"includeLocations": ["All"], "excludeLocations": ["hq"]},
+            },
+            "grantControls": {"operator": "OR", "builtInControls": ["block"]},
+        }]});
+        site.file(name, &list.to_string())
+    };
+    let enabled = policies("enabled.json", "enabled", "2026-05-01T00:00:00Z");
+    let disabled = policies("disabled.json", "disabled", "2026-05-02T00:00:00Z");
+    // It has no time of its own: its file's counts.
+    let cae = json!({"isEnabled": true, "users": [], "groups": []}).to_string();
+    let cae = site.file("cae.json", &cae);
+    let import = |files: &[&std::path::Path], more: &[&str]| {
+        let files: Vec<_> = files.iter().map(|path| path.to_str().expect("UTF-8")).collect();
+        run(&[&["import", "--tenant", TENANT], &files[..], more, &at].concat())
+    };
+    let digest = || success(&run(&[&["status", "--digest"], &at[..]].concat()));
+    let digest = || digest().lines().next().expect("a line").to_owned();
+    let issued_s = (now_ms() / 1000 - 600).to_string();
+    let decided = |address: &str| {
+        let more = ["--ipaddr", "198.51.100.7", "--client-ip", address];
+        code(&run(&decide(&at, &[&token("anybody", &issued_s)[..], &more].concat())))
+    };
+
+    let nothing = digest();
+    let output = import(&[&locations, &enabled, &cae], &["--dry-run"]);
+    let text = success(&output);
+    assert!(text.contains("\n  from       anywhere, except \"HQ\"\n"), "{text}");
+    assert!(text.ends_with("\nnothing is published\n"), "{text}");
+    assert_eq!(digest(), nothing);
+
+    let text = success(&import(&[&locations, &enabled, &cae], &[]));
+    assert!(text.ends_with("\n3 are published, and decisions follow them\n"), "{text}");
+    let imported = digest();
+    assert_ne!(imported, nothing);
+    assert_eq!(decided("198.51.100.9"), Some(0));
+    assert_eq!(decided("203.0.113.9"), Some(3));
+
+    success(&import(&[&locations, &enabled, &cae], &[]));
+    assert_eq!(digest(), imported, "a second import changes nothing");
+
+    success(&import(&[&disabled], &[]));
+    assert_eq!(decided("203.0.113.9"), Some(0));
+    let disabled = digest();
+
+    let first = json!({"value": [], "@odata.nextLink": "https://graph.example/2"}).to_string();
+    let first = site.file("first.json", &first);
+    let output = import(&[&locations, &first], &[]);
+    assert_eq!(code(&output), Some(1), "{output:?}");
+    assert_eq!(stdout(&output), "");
+    let expected = format!("caed: {}: is not the last page ", first.display());
+    assert!(stderr(&output).starts_with(&expected), "{output:?}");
+    assert_eq!(digest(), disabled);
+
+    let output = import(&[&site.path("missing.json")], &[]);
+    assert_eq!(code(&output), Some(1), "{output:?}");
+    assert!(stderr(&output).contains("missing.json can not be read: "), "{output:?}");
+    sidecar.terminate();
+}

@@ -7,6 +7,7 @@ mod check_config;
 mod decide;
 mod demo;
 mod explain;
+mod import;
 mod output;
 mod private;
 mod publish;
@@ -44,6 +45,8 @@ enum Command {
     CheckConfig(ConfigFile),
     /// Publishes events: JSON lines, or one from flags.
     Publish(publish::Publish),
+    /// Imports policies, named locations and the CAE policy from Microsoft Graph's JSON.
+    Import(import::Import),
     /// Decides one request, by a running sidecar or straight from a log.
     Decide(Box<decide::Decide>),
     /// Shows how a running sidecar is.
@@ -77,6 +80,7 @@ pub fn run() -> ExitCode {
         Command::Serve(file) => file.load().and_then(serve::run),
         Command::CheckConfig(file) => check_config::run(&file),
         Command::Publish(publish) => block_on(publish.run()),
+        Command::Import(import) => block_on(import.run()),
         Command::Decide(decide) => block_on(decide.run()),
         Command::Status(status) => block_on(status.run()),
         Command::Topics(topics) => block_on(topics.run()),
