@@ -11,7 +11,7 @@ use caed_core::time::UnixMillis;
 use caed_proto::v1;
 use caed_proto::v1::event::Fact;
 use caed_proto::v1::event_publisher_client::EventPublisherClient;
-use caed_streams::decode::graph;
+use caed_decode::graph;
 use clap::Args;
 use prost::Message;
 
