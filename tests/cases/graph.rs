@@ -9,8 +9,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use caed_core::time::UnixMillis;
-use caed_proto::v1::event::Fact;
 use caed_decode::graph::{self, File, Import, InvalidImport, Kind};
+use caed_proto::v1::event::Fact;
 use serde_json::{Value, json};
 
 /// When the files were written, as far as the fixtures are concerned: 2026-06-01T00:00:00Z.

@@ -6,10 +6,10 @@
 
 use caed_core::index::ranges::RangeSet;
 use caed_core::time::UnixMillis;
-use caed_proto::v1;
-use caed_proto::v1::event::Fact;
 use caed_decode::graph::{self, File};
 use caed_decode::native;
+use caed_proto::v1;
+use caed_proto::v1::event::Fact;
 use prost::Message;
 use serde_json::Value;
 

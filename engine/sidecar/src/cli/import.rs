@@ -8,10 +8,10 @@ use std::time::UNIX_EPOCH;
 
 use anyhow::Context;
 use caed_core::time::UnixMillis;
+use caed_decode::graph;
 use caed_proto::v1;
 use caed_proto::v1::event::Fact;
 use caed_proto::v1::event_publisher_client::EventPublisherClient;
-use caed_decode::graph;
 use clap::Args;
 use prost::Message;
 
