@@ -154,6 +154,11 @@ impl DeclaredSource {
         self.source
     }
 
+    /// Since when it stands so.
+    pub(crate) const fn at(&self) -> UnixMillis {
+        self.at
+    }
+
     /// What decides between two declarations of one source.
     pub(crate) const fn order(&self) -> (UnixMillis, RecordKey) {
         (self.at, self.tie)

@@ -18,11 +18,11 @@ use caed_proto::v1;
 
 use crate::native::{InvalidEvent, field, key, name};
 
-const ALL: &str = "All";
+pub(crate) const ALL: &str = "All";
 const NONE: &str = "None";
-const GUESTS: &str = "GuestsOrExternalUsers";
-const ALL_TRUSTED: &str = "AllTrusted";
-const WORKLOADS: &str = "ServicePrincipalsInMyTenant";
+pub(crate) const GUESTS: &str = "GuestsOrExternalUsers";
+pub(crate) const ALL_TRUSTED: &str = "AllTrusted";
+pub(crate) const WORKLOADS: &str = "ServicePrincipalsInMyTenant";
 const BLOCK: &str = "block";
 const COMPLIANT_DEVICE: &str = "compliantDevice";
 

@@ -7,9 +7,13 @@ pub const GRAPH_FILE_BYTES_MAX: usize = 64 << 20;
 /// Policies and locations of one import; more are refused. Guess: Microsoft allows 195 of each.
 pub const GRAPH_OBJECTS_MAX: usize = 10_000;
 
-/// Bytes of what one of them says as an event; a larger one is refused. It leaves 4 KiB of what a record
-/// may have to the names of tenant, source and event.
-pub const GRAPH_FACT_BYTES_MAX: usize = (1 << 20) - (4 << 10);
+/// Bytes of an event that one record holds; what says more is split into parts. It leaves 4 KiB of what a
+/// record may have to what logs add.
+pub const RECORD_BYTES_MAX: usize = (1 << 20) - (4 << 10);
+
+/// Bytes of the lists of one part; the rest goes into further ones. Guess: half a record leaves enough to
+/// everything that stands in each part.
+pub const PART_BYTES_MAX: usize = 512 << 10;
 
 /// Characters that a report shows of a name or a value; the rest is left out. Guess: enough to
 /// recognise it.

@@ -9,3 +9,10 @@ pub const PUBLISH_EVENTS_MAX: usize = 1000;
 
 /// Bytes of one gRPC message; larger ones are refused. 4 MiB is what gRPC clients expect.
 pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
+
+/// Bytes of policies, locations and groups in one `GetTenant`; the rest is on further pages. A quarter of
+/// [`MESSAGE_BYTES_MAX`]: settings stand beside them, and one object may be as large as a record.
+pub const PAGE_BYTES_MAX: usize = 1 << 20;
+
+/// Events of an export that are made before they are read. Guess: each may have a megabyte.
+pub const EXPORT_EVENTS_AHEAD: usize = 4;

@@ -225,8 +225,8 @@ fn check(object: &Object) -> Result<(), String> {
         ..v1::Event::default()
     };
     let bytes = event.encoded_len();
-    if bytes > limits::GRAPH_FACT_BYTES_MAX {
-        let most = limits::GRAPH_FACT_BYTES_MAX;
+    if bytes > limits::RECORD_BYTES_MAX {
+        let most = limits::RECORD_BYTES_MAX;
         return Err(format!("needs {bytes} bytes as an event; at most {most} fit into a record"));
     }
     native::event_of(event).map(drop).map_err(|error| error.to_string())

@@ -1,9 +1,37 @@
 //! What is known of a tenant or of a user, for people.
 
 use caed_proto::v1;
+use caed_proto::v1::operations_client::OperationsClient;
+use tonic::transport::Channel;
 
 use super::explain::instant;
 use super::output;
+
+/// Asks for what is known of a tenant, page by page.
+pub(super) async fn ask(
+    operations: &mut OperationsClient<Channel>,
+    tenant: &str,
+) -> anyhow::Result<v1::GetTenantReply> {
+    let mut request = v1::GetTenantRequest { tenant: tenant.to_owned(), ..Default::default() };
+    let mut whole: Option<v1::GetTenantReply> = None;
+    loop {
+        let reply = operations.get_tenant(request.clone()).await;
+        let mut page = reply.map_err(|status| output::refusal(&status))?.into_inner();
+        request.page_token = std::mem::take(&mut page.next_page_token);
+        let reply = match &mut whole {
+            None => whole.insert(page),
+            Some(whole) => {
+                whole.policies.append(&mut page.policies);
+                whole.locations.append(&mut page.locations);
+                whole.groups.append(&mut page.groups);
+                whole
+            }
+        };
+        if request.page_token.is_empty() {
+            return Ok(std::mem::take(reply));
+        }
+    }
+}
 
 /// A tenant that is known.
 pub(super) fn tenant(reply: &v1::GetTenantReply) -> Vec<String> {
@@ -18,6 +46,7 @@ pub(super) fn tenant(reply: &v1::GetTenantReply) -> Vec<String> {
         groups,
         sources,
         knowledge,
+        next_page_token: _,
     } = reply;
     let mut lines = vec![format!("tenant {tenant}")];
     lines.extend(settings_lines(settings.as_ref(), settings_edition.as_ref()));

@@ -12,6 +12,7 @@ use caed_core::time::UnixMillis;
 use caed_proto::v1;
 use tonic::Status;
 
+use super::page::{self, Item};
 use super::{knowledge_of, saturating, scope_of};
 use crate::pdp::Moment;
 
@@ -21,27 +22,32 @@ pub(in crate::native) fn tenant(
     request: &v1::GetTenantRequest,
     topics: &Topics,
 ) -> Result<v1::GetTenantReply, Status> {
-    let v1::GetTenantRequest { tenant } = request;
+    let v1::GetTenantRequest { tenant, page_token } = request;
     let name = name_of(tenant)?;
+    let begin = page::Place::parse(page_token)?;
     let knowledge = Some(knowledge_of(moment, topics));
     let Some(view) = moment.tenant(&name) else {
         let tenant = name.to_string();
         return Ok(v1::GetTenantReply { tenant, knowledge, ..v1::GetTenantReply::default() });
     };
     let TenantView { name, settings, cutoff, sources, policies, locations, groups } = view;
-    let settings_edition = settings.as_ref().map(|view| edition_of(view.edition));
-    Ok(v1::GetTenantReply {
+    let mut reply = v1::GetTenantReply {
         tenant: name.to_string(),
         known: true,
-        settings: settings.map(settings_of),
-        settings_edition,
-        cutoff_ms: cutoff.map(time),
-        policies: policies.into_iter().map(policy_of).collect(),
-        locations: locations.iter().map(location_of).collect(),
-        groups: groups.iter().map(group_of).collect(),
-        sources: sources.into_iter().map(source_of).collect(),
         knowledge,
-    })
+        ..v1::GetTenantReply::default()
+    };
+    if begin.is_none() {
+        reply.settings_edition = settings.as_ref().map(|view| edition_of(view.edition));
+        reply.settings = settings.map(settings_of);
+        reply.cutoff_ms = cutoff.map(time);
+        reply.sources = sources.into_iter().map(source_of).collect();
+    }
+    let policies = policies.into_iter().map(policy_of).map(Item::Policy);
+    let locations = locations.iter().map(location_of).map(Item::Location);
+    let groups = groups.iter().map(group_of).map(Item::Group);
+    page::fill(&mut reply, policies.chain(locations).chain(groups), begin.as_ref());
+    Ok(reply)
 }
 
 /// What is known of a subject.
@@ -71,7 +77,7 @@ pub(in crate::native) fn subject(
     })
 }
 
-fn name_of(tenant: &str) -> Result<Name, Status> {
+pub(super) fn name_of(tenant: &str) -> Result<Name, Status> {
     Name::parse(tenant)
         .map_err(|problem| Status::invalid_argument(format!("tenant: `{tenant}` {problem}")))
 }
