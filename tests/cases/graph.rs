@@ -47,10 +47,13 @@ fn told(outcome: &Result<Import, InvalidImport>) -> String {
     match outcome {
         Err(error) => format!("error: {error}\n"),
         Ok(import) => {
-            let events = import.events("contoso", "microsoft-graph");
-            let lines = events.iter().map(|event| serde_json::to_string(event).expect("JSON"));
+            let events = import
+                .objects
+                .iter()
+                .flat_map(|object| object.events("contoso", "microsoft-graph").expect("checked"));
+            let lines = events.map(|event| serde_json::to_string(&event).expect("JSON"));
             let events: String = lines.map(|line| line + "\n").collect();
-            let (policies, locations) = (import.all_policies, import.all_locations);
+            let (policies, locations) = (import.policies.is_some(), import.locations.is_some());
             format!("{import}\nall policies: {policies}, all locations: {locations}\n\n{events}")
         }
     }
@@ -112,7 +115,7 @@ fn what_is_gone_is_deleted_only_where_the_whole_list_was_given() {
         import(&files(folder)).expect("understood")
     };
     let (first, hq) =
-        ("5B0C0000-0000-4000-8000-000000000001", "0a1b0000-0000-4000-8000-000000000001");
+        ("5b0c0000-0000-4000-8000-000000000001", "0a1b0000-0000-4000-8000-000000000001");
     let in_force = [
         (Kind::Policy, first),
         (Kind::Policy, "old-policy"),
@@ -120,12 +123,8 @@ fn what_is_gone_is_deleted_only_where_the_whole_list_was_given() {
         (Kind::Location, "old-location"),
     ];
     let gone = |folder| {
-        let deleted = |fact| match fact {
-            Fact::PolicyDeleted(deleted) => deleted.policy,
-            Fact::LocationDeleted(deleted) => deleted.location,
-            other => panic!("{other:?}"),
-        };
-        import(folder).gone(in_force).into_iter().map(deleted).collect::<Vec<_>>()
+        let gone = import(folder).gone(in_force);
+        gone.into_iter().map(|(_, id)| id).collect::<Vec<_>>()
     };
     assert_eq!(gone("tenant"), ["old-policy", "old-location"]);
     assert_eq!(gone("pages"), ["old-policy"], "policies alone");
@@ -173,4 +172,42 @@ fn is_narrower(before: &Import, after: &Import) {
         assert!(before.iter().all(|name| after.contains(name)), "nobody leaves its reach");
     }
     assert_eq!(excluded, excluded_after);
+}
+
+/// Microsoft's own bounds are named, and none of them is caed's.
+#[test]
+fn microsofts_limits_are_remarks_and_what_is_large_comes_in_parts() {
+    let location = |id: String, ranges: usize| {
+        let range = |at: usize| json!({"cidrAddress": format!("2001:db8:{:x}:{:x}::/64", at >> 8, 2 * (at & 255))});
+        json!({"id": id, "displayName": id, "ipRanges": (0..ranges).map(range).collect::<Vec<_>>()})
+    };
+    let report = |locations: Vec<Value>| {
+        let text = json!({"value": locations}).to_string();
+        let import = import(&[("locations.json".to_owned(), text.into_bytes())]);
+        import.expect("understood")
+    };
+    let within = (0..195).map(|at| location(format!("l-{at}"), 25)).collect();
+    let within = report(within).to_string();
+    assert!(!within.contains("Microsoft"), "{within}");
+
+    let mut beyond: Vec<_> = (0..195).map(|at| location(format!("l-{at}"), 0)).collect();
+    beyond.push(location("large".to_owned(), 70_000));
+    let import = report(beyond);
+    let text = import.to_string();
+    for remark in [
+        "  note: Microsoft takes 2000 ranges a location; caed takes them all\n",
+        "\nnote: these are 196 locations; Microsoft takes 195, caed takes them all\n",
+        "\nnote: the locations have 70000 ranges; where policies name more than 5000, ",
+    ] {
+        assert!(text.contains(remark), "{text}");
+    }
+    let large = import.objects.last().expect("the large one");
+    let parts = large.events("contoso", "microsoft-graph").expect("valid");
+    let sum = parts.iter().map(|event| match &event.fact {
+        Some(Fact::LocationChanged(location)) => {
+            location.ranges.as_ref().map_or(0, |ranges| ranges.cidrs.len())
+        }
+        other => panic!("{other:?}"),
+    });
+    assert_eq!((sum.sum::<usize>(), parts.len()), (70_000, 4));
 }

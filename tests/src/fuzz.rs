@@ -73,7 +73,10 @@ pub fn graph_json(bytes: &[u8]) {
     let most = 64 * bytes.len() + 2000 * (import.objects.len() + 1);
     assert!(report.len() <= most, "{} of {}", report.len(), bytes.len());
     assert!(!report.contains(|one: char| one.is_control() && one != '\n'), "{report:?}");
-    for mut event in import.events("contoso", "microsoft-graph") {
+    let events = import.objects.iter().flat_map(|object| {
+        object.events("contoso", "microsoft-graph").expect("what is imported is understood")
+    });
+    for mut event in events {
         event.received_ms = i64::try_from(RECEIVED.as_millis()).expect("a time");
         let written = event.encode_to_vec();
         let meant = native::event_of(event.clone()).expect("what is imported is understood");

@@ -25,6 +25,14 @@ pub(super) enum Place {
     Elsewhere,
 }
 
+/// SOURCE: Microsoft Entra, "network assignment": what a tenant may have.
+const MICROSOFT_LOCATIONS_MAX: usize = 195;
+const MICROSOFT_RANGES_MAX: usize = 2000;
+const MICROSOFT_PREFIX_MIN: u8 = 9;
+/// SOURCE: Microsoft Entra, "continuous access evaluation": with more ranges in location policies it no
+/// longer enforces them at resources.
+const MICROSOFT_ENFORCED_MAX: usize = 5000;
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Location {
@@ -76,6 +84,35 @@ pub(super) fn elsewhere(value: Map<String, Value>) -> Result<Object, String> {
     told(parsed(value)?, None, None, "no address tells it")
 }
 
+/// Where locations go beyond what Microsoft takes or enforces; caed has no such bounds.
+pub(super) fn beyond(objects: &[Object]) -> Vec<String> {
+    let locations = objects.iter().filter(|object| object.kind == Kind::Location);
+    let number = locations.clone().count();
+    let ranges = locations.map(|location| match &location.fact {
+        Fact::LocationChanged(v1::LocationChanged { ranges: Some(ranges), .. }) => {
+            ranges.cidrs.len()
+        }
+        _ => 0,
+    });
+    let ranges: usize = ranges.sum();
+    let mut remarks = Vec::new();
+    if number > MICROSOFT_LOCATIONS_MAX {
+        remarks.push(format!(
+            "these are {number} locations; Microsoft takes {MICROSOFT_LOCATIONS_MAX}, caed takes them all"
+        ));
+    }
+    if ranges > MICROSOFT_ENFORCED_MAX {
+        remarks.push(format!(
+            "the locations have {ranges} ranges; where policies name more than {MICROSOFT_ENFORCED_MAX}, Microsoft's own resources no longer follow a change of address at once; caed does"
+        ));
+    }
+    remarks
+}
+
+fn is_wide(cidr: &str) -> bool {
+    cidr.parse().is_ok_and(|net: IpNet| net.prefix_len() < MICROSOFT_PREFIX_MIN)
+}
+
 /// Where a location is that was read.
 pub(super) fn place(object: &Object) -> Option<(ObjectKey, (String, Place))> {
     let Fact::LocationChanged(v1::LocationChanged { location, ranges, countries, .. }) =
@@ -106,6 +143,14 @@ fn told(
     let mut remarks = Vec::new();
     if let Some(v1::IpRanges { cidrs }) = &ranges {
         understood.push(("ranges", listed(cidrs, "range", "ranges")));
+        if cidrs.len() > MICROSOFT_RANGES_MAX {
+            remarks.push(format!(
+                "Microsoft takes {MICROSOFT_RANGES_MAX} ranges a location; caed takes them all"
+            ));
+        }
+        if let Some(wide) = cidrs.iter().find(|cidr| is_wide(cidr)) {
+            remarks.push(format!("Microsoft takes no range as wide as {}; caed does", shown(wide)));
+        }
     }
     if let Some(v1::Countries { codes, include_unknown }) = &countries {
         let mut text = listed(codes, "country", "countries");
@@ -113,9 +158,7 @@ fn told(
             text.push_str(", and addresses of no known country");
         }
         understood.push(("countries", text));
-        remarks.push(
-            "policies that name it are not enforceable: countries are not decided yet".to_owned(),
-        );
+        remarks.push("policies that name it need a country database".to_owned());
     }
     if !unknown.is_empty() {
         remarks.push(format!("policies that name it are not enforceable: {unknown}"));
@@ -128,6 +171,7 @@ fn told(
         id: location.id.clone(),
         name: location.display_name.unwrap_or_default(),
         at: changed(location.modified_date_time.as_ref(), location.created_date_time.as_ref())?,
+        written: None,
         fact: Fact::LocationChanged(v1::LocationChanged {
             location: location.id,
             trusted,

@@ -32,8 +32,8 @@ use caed_proto::v1::event::Fact;
 use prost::Message;
 use prost_types::Timestamp;
 
-use super::native;
-use crate::limits;
+use crate::native::{self, InvalidEvent};
+use crate::{limits, parts};
 use page::{Form, Found};
 
 /// A file as it was given.
@@ -52,10 +52,19 @@ pub struct File<'a> {
 pub struct Import {
     /// Each policy, location and setting, in the order of the files.
     pub objects: Vec<Object>,
-    /// Whether every policy of the tenant is among them: they came as a list.
-    pub all_policies: bool,
-    /// Whether every location of the tenant is among them: they came as a list.
-    pub all_locations: bool,
+    /// The list of every policy of the tenant, where they came as one.
+    pub policies: Option<List>,
+    /// The list of every location of the tenant, where they came as one.
+    pub locations: Option<List>,
+    /// Where they go beyond what Microsoft itself takes or enforces.
+    pub remarks: Vec<String>,
+}
+
+/// A whole list of one kind of objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct List {
+    /// When the first of its files was written: later objects may not stand in it.
+    pub written: Option<UnixMillis>,
 }
 
 /// A policy, a location, or the CAE policy.
@@ -69,6 +78,8 @@ pub struct Object {
     pub name: String,
     /// Since when it says this: its own word, else when its file was written.
     pub at: Option<UnixMillis>,
+    /// When its file was written: it said this then, too.
+    pub written: Option<UnixMillis>,
     /// What it says.
     pub fact: Fact,
     /// What was understood, under a word each.
@@ -147,6 +158,7 @@ pub fn read(files: &[File<'_>]) -> Result<Import, InvalidImport> {
             problem: Problem::Object { object: label.clone(), problem },
         };
         let mut object = understood(found).map_err(&failed)?;
+        object.written = written;
         object.at = object.at.or(written);
         check(&object).map_err(&failed)?;
         // Of the CAE policy there is one, whatever its id.
@@ -163,44 +175,62 @@ pub fn read(files: &[File<'_>]) -> Result<Import, InvalidImport> {
     for object in &mut objects {
         policy::look_up(object, &places);
     }
-    Ok(Import { objects, all_policies: whole.policies, all_locations: whole.locations })
+    let remarks = location::beyond(&objects);
+    Ok(Import { objects, policies: whole.policies, locations: whole.locations, remarks })
+}
+
+impl Kind {
+    /// What messages call it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Policy => "policy",
+            Self::Location => "location",
+            Self::Settings => "CAE policy",
+        }
+    }
 }
 
 impl Import {
-    /// The events that say all this. Their ids and times come from what was read.
-    pub fn events(&self, tenant: &str, source: &str) -> Vec<v1::Event> {
-        let event = |object: &Object| v1::Event {
-            id: object.id.clone(),
-            tenant: tenant.to_owned(),
-            source: source.to_owned(),
-            event_time_ms: object.at.map_or(0, millis),
-            received_ms: 0,
-            fact: Some(object.fact.clone()),
+    /// The policies and locations among `in_force` that are gone: of kinds of which the files hold the whole
+    /// list, and not these. They are given as they are shown ([`shown_id`]).
+    pub fn gone<'a>(
+        &self,
+        in_force: impl IntoIterator<Item = (Kind, &'a str)>,
+    ) -> Vec<(Kind, &'a str)> {
+        let here: HashSet<_> =
+            self.objects.iter().map(|object| (object.kind, shown_id(&object.id))).collect();
+        let is_gone = |(kind, id): &(Kind, &str)| {
+            self.list(*kind).is_some() && !here.contains(&(*kind, (*id).to_owned()))
         };
-        self.objects.iter().map(event).collect()
+        in_force.into_iter().filter(is_gone).collect()
     }
 
-    /// What deletes the policies and locations among `in_force` that are gone: those of a kind of which
-    /// the files hold the whole list, and not this one.
-    pub fn gone<'a>(&self, in_force: impl IntoIterator<Item = (Kind, &'a str)>) -> Vec<Fact> {
-        let id = |object: &Object| Some((object.kind, ObjectKey::parse(&object.id).ok()?));
-        let here: HashSet<_> = self.objects.iter().filter_map(id).collect();
-        let is_gone = |(kind, id): &(Kind, &str)| {
-            let is_whole = match kind {
-                Kind::Policy => self.all_policies,
-                Kind::Location => self.all_locations,
-                Kind::Settings => false,
-            };
-            is_whole && ObjectKey::parse(id).is_ok_and(|id| !here.contains(&(*kind, id)))
-        };
-        let deleted = |(kind, id): (Kind, &str)| match kind {
-            Kind::Policy => Some(Fact::PolicyDeleted(v1::PolicyDeleted { policy: id.to_owned() })),
-            Kind::Location => {
-                Some(Fact::LocationDeleted(v1::LocationDeleted { location: id.to_owned() }))
-            }
+    /// The whole list of a kind.
+    pub const fn list(&self, kind: Kind) -> Option<List> {
+        match kind {
+            Kind::Policy => self.policies,
+            Kind::Location => self.locations,
             Kind::Settings => None,
-        };
-        in_force.into_iter().filter(is_gone).filter_map(deleted).collect()
+        }
+    }
+}
+
+/// An id as what is in force is shown by: a GUID in lower case, of a long one its hash.
+pub fn shown_id(id: &str) -> String {
+    ObjectKey::parse(id).map(|key| key.to_string()).unwrap_or_default()
+}
+
+impl Object {
+    /// The events that say it: one, or as many as it needs. Their ids and times come from what was read.
+    pub fn events(&self, tenant: &str, source: &str) -> Result<Vec<v1::Event>, InvalidEvent> {
+        parts::split(v1::Event {
+            id: self.id.clone(),
+            tenant: tenant.to_owned(),
+            source: source.to_owned(),
+            event_time_ms: self.at.map_or(0, millis),
+            received_ms: 0,
+            fact: Some(self.fact.clone()),
+        })
     }
 }
 
@@ -214,22 +244,21 @@ fn understood(found: Found<'_>) -> Result<Object, String> {
     }
 }
 
-/// Whether readers of the log will understand it, and a record holds it.
+/// Whether readers of the log will understand it, and records hold it.
 fn check(object: &Object) -> Result<(), String> {
-    let event = v1::Event {
-        id: object.id.clone(),
-        tenant: "any".to_owned(),
-        source: "any".to_owned(),
-        received_ms: millis(UnixMillis::from_millis(SECONDS_BELOW)),
-        fact: Some(object.fact.clone()),
-        ..v1::Event::default()
-    };
-    let bytes = event.encoded_len();
-    if bytes > limits::RECORD_BYTES_MAX {
-        let most = limits::RECORD_BYTES_MAX;
-        return Err(format!("needs {bytes} bytes as an event; at most {most} fit into a record"));
+    for event in object.events("any", "any").map_err(|error| error.to_string())? {
+        let bytes = event.encoded_len();
+        if bytes > limits::RECORD_BYTES_MAX {
+            let most = limits::RECORD_BYTES_MAX;
+            return Err(format!(
+                "needs {bytes} bytes as an event; at most {most} fit into a record"
+            ));
+        }
+        let received_ms = millis(UnixMillis::from_millis(TIME_MS_MAX));
+        let event = v1::Event { received_ms, ..event };
+        native::event_of(event).map_err(|error| error.to_string())?;
     }
-    native::event_of(event).map(drop).map_err(|error| error.to_string())
+    Ok(())
 }
 
 fn millis(time: UnixMillis) -> i64 {

@@ -8,7 +8,7 @@ use caed_core::time::UnixMillis;
 use serde_json::{Map, Value};
 
 use super::text::{says_nothing, shown};
-use super::{File, InvalidImport, Problem};
+use super::{File, InvalidImport, List, Problem};
 use crate::limits;
 
 const NEXT_LINK: &str = "@odata.nextLink";
@@ -40,8 +40,8 @@ pub(super) enum Form {
 /// Of what the whole was given.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Whole {
-    pub(super) policies: bool,
-    pub(super) locations: bool,
+    pub(super) policies: Option<List>,
+    pub(super) locations: Option<List>,
 }
 
 impl Found<'_> {
@@ -97,10 +97,10 @@ pub(super) fn objects<'a>(files: &[File<'a>]) -> Result<(Vec<Found<'a>>, Whole),
         {
             return Err(failed(first, Problem::Unfinished));
         }
-        whole.add_collection(collection.as_deref().unwrap_or_default());
+        whole.add_collection(collection.as_deref().unwrap_or_default(), file);
         let Some(Value::Array(items)) = items else { continue };
         for item in items {
-            whole.add(add(item)?);
+            whole.add(add(item)?, file);
         }
         let next = page.as_ref().and_then(|page| page.get(NEXT_LINK));
         if next.is_some_and(|next| !says_nothing(next)) {
@@ -116,19 +116,34 @@ pub(super) fn objects<'a>(files: &[File<'a>]) -> Result<(Vec<Found<'a>>, Whole),
 }
 
 impl Whole {
-    fn add(&mut self, form: Form) {
+    /// Notes a list, or one page of it, by what it holds.
+    fn add(&mut self, form: Form, file: &File<'_>) {
         match form {
-            Form::Policy => self.policies = true,
-            Form::Ranges | Form::Countries | Form::Elsewhere => self.locations = true,
+            Form::Policy => add_page(&mut self.policies, file),
+            Form::Ranges | Form::Countries | Form::Elsewhere => {
+                add_page(&mut self.locations, file);
+            }
             Form::Settings => {}
         }
     }
 
     /// An empty list says what it is a list of, at best.
-    fn add_collection(&mut self, collection: &str) {
-        self.policies |= collection.ends_with("conditionalAccess/policies");
-        self.locations |= collection.ends_with("conditionalAccess/namedLocations");
+    fn add_collection(&mut self, collection: &str, file: &File<'_>) {
+        if collection.ends_with("conditionalAccess/policies") {
+            add_page(&mut self.policies, file);
+        }
+        if collection.ends_with("conditionalAccess/namedLocations") {
+            add_page(&mut self.locations, file);
+        }
     }
+}
+
+fn add_page(list: &mut Option<List>, file: &File<'_>) {
+    let written = match list {
+        None => file.written,
+        Some(list) => list.written.zip(file.written).map(|(one, other)| one.min(other)),
+    };
+    *list = Some(List { written });
 }
 
 fn parsed(bytes: &[u8]) -> Result<Value, Problem> {

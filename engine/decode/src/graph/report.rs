@@ -13,12 +13,25 @@ impl fmt::Display for Import {
         for object in &self.objects {
             writeln!(to, "{object}")?;
         }
+        for remark in &self.remarks {
+            writeln!(to, "note: {remark}\n")?;
+        }
         let of = |kind| self.objects.iter().filter(move |object| object.kind == kind);
-        let always = of(Kind::Policy).filter(|object| object.is_never_enforceable()).count();
+        let hindered = |object: &&Object| !object.is_disabled() && !object.obstacles.is_empty();
+        let (never, not_now): (Vec<_>, Vec<_>) =
+            of(Kind::Policy).filter(hindered).partition(|object| object.is_never_enforceable());
+        let (never, not_now) = (never.len(), not_now.len());
         let policies = count(of(Kind::Policy).count(), "policy", "policies");
         let locations = count(of(Kind::Location).count(), "location", "locations");
         let settings = count(of(Kind::Settings).count(), "CAE policy", "CAE policies");
-        write!(to, "{policies}, {always} of them not enforceable; {locations}; {settings}")
+        write!(to, "{policies}")?;
+        if never > 0 {
+            write!(to, ", {never} of them not enforceable")?;
+        }
+        if not_now > 0 {
+            write!(to, ", {not_now} of them not enforceable while something is missing")?;
+        }
+        write!(to, "; {locations}; {settings}")
     }
 }
 
@@ -35,11 +48,7 @@ impl Object {
 
 impl fmt::Display for Object {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let word = match self.kind {
-            Kind::Policy => "policy",
-            Kind::Location => "location",
-            Kind::Settings => "CAE policy",
-        };
+        let word = self.kind.as_str();
         writeln!(to, "{word} {} \"{}\"", shown(&self.id), shown(&self.name))?;
         for (label, text) in &self.understood {
             writeln!(to, "  {label:<10} {text}")?;

@@ -49,6 +49,7 @@ pub(super) fn read(value: Map<String, Value>) -> Result<Object, String> {
         id: id.unwrap_or_default(),
         name: display_name.unwrap_or_default(),
         at: None,
+        written: None,
         fact: Fact::TenantSettings(v1::TenantSettings {
             cae: mode.into(),
             only: is_limited.then_some(v1::UsersAndGroups { users, groups }),

@@ -9,6 +9,7 @@ mod demo;
 mod explain;
 mod export;
 mod import;
+mod in_force;
 mod output;
 mod private;
 mod publish;

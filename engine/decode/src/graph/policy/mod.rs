@@ -108,6 +108,7 @@ pub(super) fn read(value: Map<String, Value>) -> Result<Object, String> {
         id: id.clone(),
         name: display_name.unwrap_or_default(),
         at: changed(modified_date_time.as_ref(), created_date_time.as_ref())?,
+        written: None,
         fact: Fact::PolicyChanged(v1::PolicyChanged {
             policy: id,
             state: state.into(),
@@ -137,6 +138,9 @@ pub(super) fn look_up(object: &mut Object, places: &Places) {
     };
     let named = |list: &[String]| {
         let of = |name: &String| {
+            if is_compliant_network(name) {
+                return Some("the compliant network".to_owned());
+            }
             let place = ObjectKey::parse(name).ok().and_then(|id| places.get(&id));
             place.map(|(name, _)| format!("\"{}\"", shown(name)))
         };
@@ -152,16 +156,15 @@ pub(super) fn look_up(object: &mut Object, places: &Places) {
     let all = locations.include.iter().chain(&locations.exclude).map(String::as_str);
     let conditions: BTreeSet<&str> = all.filter(|name| *name != ALL).collect();
     for name in conditions {
-        let compliant_network = name.eq_ignore_ascii_case(COMPLIANT_NETWORK);
         let place = ObjectKey::parse(name).ok().and_then(|id| places.get(&id));
         let obstacle = match place {
             _ if name == ALL_TRUSTED => Obstacle::While(
                 "nothing is told of the MFA-trusted ranges, which `AllTrusted` means, too, and Graph does not export (`caed publish mfa-trusted-ranges-changed`)".to_owned(),
             ),
-            _ if compliant_network => Obstacle::Always("no address tells the compliant network".to_owned()),
+            _ if is_compliant_network(name) => Obstacle::Always("no address tells the compliant network".to_owned()),
             Some((_, Place::Ranges)) => continue,
-            Some((name, Place::Countries)) => Obstacle::Always(format!(
-                "location \"{}\" is by country, and countries are not decided yet",
+            Some((name, Place::Countries)) => Obstacle::While(format!(
+                "there is no country database, which location \"{}\" needs",
                 shown(name)
             )),
             Some((name, Place::Elsewhere)) => {
@@ -174,6 +177,10 @@ pub(super) fn look_up(object: &mut Object, places: &Places) {
         };
         object.obstacles.push(obstacle);
     }
+}
+
+fn is_compliant_network(name: &str) -> bool {
+    name.eq_ignore_ascii_case(COMPLIANT_NETWORK)
 }
 
 /// Whether a name is an id of one application.

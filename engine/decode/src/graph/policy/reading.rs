@@ -21,7 +21,7 @@ const GRANT_CONTROLS: [&str; 7] = [
 ];
 
 /// Why conditions that are known by name can't be seen to at a resource.
-const REASONS: [(&str, &str); 12] = [
+const REASONS: [(&str, &str); 13] = [
     ("userRiskLevels", "the risk of a user counts by events alone"),
     ("signInRiskLevels", "no token tells the risk of its sign-in"),
     ("servicePrincipalRiskLevels", "no token tells the risk of a workload identity"),
@@ -32,6 +32,10 @@ const REASONS: [(&str, &str); 12] = [
     ("authenticationFlows", "no token tells the flow of its sign-in"),
     ("users.includeGuestsOrExternalUsers", "no token tells the kind of guest"),
     ("users.excludeGuestsOrExternalUsers", "no token tells the kind of guest"),
+    (
+        "clientApplications.servicePrincipalFilter",
+        "nothing tells the attributes of a workload identity",
+    ),
     ("applications.applicationFilter", "nothing tells the attributes of a resource"),
     (
         "applications.includeAuthenticationContextClassReferences",
