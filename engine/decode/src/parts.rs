@@ -77,44 +77,63 @@ fn body_of(event: &v1::Event) -> Result<Option<Body>, InvalidEvent> {
 /// The lists that parts share out.
 fn lists(fact: &mut WireFact) -> Vec<&mut Vec<String>> {
     match fact {
-        WireFact::PolicyChanged(policy) => {
-            let mut lists = vec![&mut policy.other_conditions];
-            if let Some(users) = &mut policy.users {
-                lists.extend([
-                    &mut users.include_users,
-                    &mut users.exclude_users,
-                    &mut users.include_groups,
-                    &mut users.exclude_groups,
-                    &mut users.include_roles,
-                    &mut users.exclude_roles,
-                ]);
-            }
-            if let Some(workloads) = &mut policy.workloads {
-                lists.extend([&mut workloads.include, &mut workloads.exclude]);
-            }
-            if let Some(applications) = &mut policy.applications {
-                lists.extend([
-                    &mut applications.include,
-                    &mut applications.exclude,
-                    &mut applications.user_actions,
-                ]);
-            }
-            if let Some(locations) = &mut policy.locations {
-                lists.extend([&mut locations.include, &mut locations.exclude]);
-            }
-            lists
+        WireFact::PolicyChanged(policy) => policy_lists(policy),
+        WireFact::LocationChanged(v1::LocationChanged { ranges, .. }) => {
+            ranges.iter_mut().map(|v1::IpRanges { cidrs }| cidrs).collect()
         }
-        WireFact::LocationChanged(location) => {
-            location.ranges.iter_mut().map(|ranges| &mut ranges.cidrs).collect()
+        WireFact::MfaTrustedRangesChanged(v1::MfaTrustedRangesChanged { cidrs, part: _ }) => {
+            vec![cidrs]
         }
-        WireFact::MfaTrustedRangesChanged(ranges) => vec![&mut ranges.cidrs],
-        WireFact::TenantSettings(settings) => {
-            let selected = settings.only.iter_mut().chain(&mut settings.except);
-            selected.flat_map(|list| [&mut list.users, &mut list.groups]).collect()
+        WireFact::TenantSettings(v1::TenantSettings { only, except, .. }) => {
+            let selected = only.iter_mut().chain(except);
+            selected.flat_map(|v1::UsersAndGroups { users, groups }| [users, groups]).collect()
         }
-        WireFact::GroupRead(group) => vec![&mut group.members],
+        WireFact::GroupRead(v1::GroupRead { group: _, members, part: _ }) => vec![members],
         _ => Vec::new(),
     }
+}
+
+/// Taken apart whole: a list that was forgotten here would stand in every part.
+fn policy_lists(policy: &mut v1::PolicyChanged) -> Vec<&mut Vec<String>> {
+    let v1::PolicyChanged {
+        policy: _,
+        state: _,
+        users,
+        workloads,
+        applications,
+        locations,
+        other_conditions,
+        // The first part's count, like everything that is no list.
+        grant_controls: _,
+        require_all_controls: _,
+        sign_in_frequency_s: _,
+        sign_in_every_time: _,
+        cae: _,
+        part: _,
+    } = policy;
+    let mut lists = vec![other_conditions];
+    if let Some(users) = users {
+        let v1::PolicyUsers {
+            include_users,
+            exclude_users,
+            include_groups,
+            exclude_groups,
+            include_roles,
+            exclude_roles,
+        } = users;
+        lists.extend([include_users, exclude_users, include_groups]);
+        lists.extend([exclude_groups, include_roles, exclude_roles]);
+    }
+    if let Some(v1::PolicyWorkloads { include, exclude }) = workloads {
+        lists.extend([include, exclude]);
+    }
+    if let Some(v1::PolicyApplications { include, exclude, user_actions }) = applications {
+        lists.extend([include, exclude, user_actions]);
+    }
+    if let Some(v1::PolicyLocations { include, exclude }) = locations {
+        lists.extend([include, exclude]);
+    }
+    lists
 }
 
 fn put_part(fact: &mut WireFact, part: v1::Part) {
@@ -192,8 +211,8 @@ mod tests {
             grant_controls: vec!["block".to_owned()],
             ..v1::PolicyChanged::default()
         };
-        let cidrs: Vec<String> =
-            (0..80_000u32).map(|at| format!("2001:db8:{:x}:{:x}::/64", at >> 8, at)).collect();
+        let cidr = |at: u32| format!("2001:db8:{:x}:{:x}::/64", at >> 8, at & 255);
+        let cidrs: Vec<String> = (0..80_000).map(cidr).collect();
         let location = v1::LocationChanged {
             location: "hq".to_owned(),
             trusted: true,

@@ -521,6 +521,23 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn sets_are_joined_and_written_as_they_are_read(
+            one in prop::collection::vec(range(), 0..12),
+            other in prop::collection::vec(range(), 0..12),
+        ) {
+            let parse = |texts: &[String]| {
+                RangeSet::parse(texts.iter().map(String::as_str)).expect("ranges")
+            };
+            let texts = |set: &RangeSet| set.networks().map(|net| net.to_string()).collect::<Vec<_>>();
+            let together = parse(&[one.clone(), other.clone()].concat());
+            let (one, other) = (parse(&one), parse(&other));
+            prop_assert_eq!(&RangeSet::joined([&one, &other]), &together);
+            prop_assert_eq!(&parse(&texts(&together)), &together);
+        }
+    }
+
+    proptest! {
         #![proptest_config(ProptestConfig::with_cases(400))]
         #[test]
         fn the_index_says_what_a_naive_list_says(

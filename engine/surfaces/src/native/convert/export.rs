@@ -26,6 +26,10 @@ pub(in crate::native) fn export(
     let tenant = name_of(tenant)?;
     let source = Name::parse(source)
         .map_err(|problem| Status::invalid_argument(format!("source: `{source}` {problem}")))?;
+    if !moment.is_caught_up() {
+        let problem = "the log is still being read; ask again when the sidecar is ready";
+        return Err(Status::unavailable(problem));
+    }
     let statements = moment
         .in_force(&tenant)
         .ok_or_else(|| Status::not_found(format!("tenant: no event names `{tenant}`")))?;
