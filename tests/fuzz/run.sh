@@ -29,5 +29,6 @@ for target in event_record policy_json graph_json; do
     echo "── $target"
     # The first folder takes what is found on the way.
     PATH="$home/bin:$PATH" cargo +nightly fuzz run --fuzz-dir tests/fuzz --target-dir target/fuzz/build "$target" \
-        "target/fuzz/$target" "tests/fuzz/corpus/$target" "${seeds[@]}" -- -max_total_time="${CAED_FUZZ_S:-60}"
+        "target/fuzz/$target" "tests/fuzz/corpus/$target" "${seeds[@]}" -- \
+        -max_total_time="${CAED_FUZZ_S:-60}" -verbosity=0 -print_final_stats=1
 done
