@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo run check test mutants tools bench bench-load fmt need
+.PHONY: help demo run check test mutants tools bench bench-load fuzz fmt need
 
 # Runs a stage, and says how long it took.
 STAGE := ./tests/stage.sh
@@ -59,6 +59,9 @@ bench: need ## What deciding and publishing cost, at 10 k, 1 M and 10 M subjects
 bench-load: need ## ghz against Evaluate (needs ghz).
 	@cargo build --quiet --release --package caed
 	@./bench/load/ghz.sh
+
+fuzz: need ## Throws bytes at every decoder, a minute each (needs a nightly compiler and cargo-fuzz).
+	@./tests/fuzz/run.sh
 
 fmt: ## Formats the code.
 	@cargo fmt --all

@@ -2,6 +2,7 @@
 //! plain data, a seeded generator of them ([`generate`]), the way from there into core ([`border`],
 //! [`plan`]) and onto the [`wire`], and the [`scenario`] files, also as [`plain`] data, with the way from
 //! them into core ([`question`]) and back ([`answer`]).
+//! [`fuzz`] holds what every decoder must do with any bytes.
 //!
 //! The oracle was written from `engine/SEMANTICS.md` alone and shares no code with the engine but
 //! the names at its border (reasons, scopes, answers) and the hashes that order ties. Where the two
@@ -19,6 +20,7 @@
 
 pub mod answer;
 pub mod border;
+pub mod fuzz;
 pub mod generate;
 pub mod mmdb;
 pub mod oracle;

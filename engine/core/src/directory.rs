@@ -9,6 +9,7 @@
 //! may wait: it is compiled apart ([`Compilation`]), and until it is there, the locations that it does
 //! not know yet are searched one by one. So an answer never depends on when it comes.
 
+pub(crate) mod export;
 pub(crate) mod inspect;
 
 use std::collections::{BTreeMap, HashMap};

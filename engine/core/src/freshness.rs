@@ -184,3 +184,61 @@ pub(crate) fn spread(token: &Token<'_>, issued_at: UnixSeconds) -> Duration {
     let span = limits::STALE_SPREAD.as_secs() * 1000;
     Duration::from_millis(drawn % span)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(millis: u64) -> UnixMillis {
+        UnixMillis::from_millis(millis)
+    }
+
+    fn sign(source: Number, partition: u32, at: u64, stream: Stream) -> Sign {
+        Sign { source, partition, at: ms(at), stream, appended: ms(at) }
+    }
+
+    #[test]
+    fn the_last_sign_of_each_stream_is_held() {
+        let mut signs = Signs::default();
+        for one in [
+            sign(1, 0, 50, Stream::Enabled),
+            sign(1, 0, 40, Stream::Disabled),
+            sign(1, 0, 50, Stream::Paused),
+            sign(1, 7, 10, Stream::Enabled),
+            sign(2, 0, 20, Stream::Enabled),
+        ] {
+            signs.put(one);
+        }
+        let held = |source, partition| signs.held(source, partition).map(Sign::order);
+        assert_eq!(held(1, 0), Some((ms(50), Stream::Paused)));
+        assert_eq!(held(1, 7), Some((ms(10), Stream::Enabled)));
+        assert_eq!(held(2, 7), None);
+        let mut sources: Vec<Number> = signs.sources().collect();
+        sources.dedup();
+        assert_eq!(sources, [1, 2]);
+        assert_eq!(signs.age(ms(100)), None, "nothing is expected of anybody");
+    }
+
+    #[test]
+    fn the_age_is_that_of_the_stream_that_was_silent_the_longest() {
+        let age = |oldest, halted| {
+            Signs { all: Vec::new(), oldest, halted }.age(ms(100)).map(|age| age.as_millis())
+        };
+        assert_eq!(age(None, None), None);
+        assert_eq!(age(Some(ms(40)), None), Some(60));
+        assert_eq!(age(Some(ms(40)), Some(ms(30))), Some(70));
+        assert_eq!(age(None, Some(ms(120))), Some(0), "a clock that runs ahead");
+    }
+
+    #[test]
+    fn what_has_been_stale_for_longer_counts() {
+        let overdue = |by, since| Some(Overdue { by: Duration::from_millis(by), since: ms(since) });
+        let (short, long) = (overdue(5, 1), overdue(6, 2));
+        assert_eq!(longer(short, long), long);
+        assert_eq!(longer(long, short), long);
+        assert_eq!(longer(short, None), short);
+        assert_eq!(longer(None, long), long);
+        // Of two that are equal, the first.
+        assert_eq!(longer(short, overdue(5, 3)), short);
+    }
+}

@@ -97,6 +97,11 @@ impl ObjectKey {
     pub fn parse(id: &str) -> Result<Self, InvalidId> {
         Id::parse(id).map(Id::key)
     }
+
+    /// Whether its text is the id itself, and not what is left of a long one.
+    pub const fn is_whole(self) -> bool {
+        !matches!(self.form, Form::Digest)
+    }
 }
 
 impl fmt::Display for ObjectKey {

@@ -29,6 +29,7 @@
 //! | [`decide`](mod@decide), [`decision`], [`challenge`] | who gets in, and how a refusal reads |
 //! | [`explain`](mod@explain), [`remedy`], `witness` | why, and what would change it |
 //! | [`inspect`] | what is known of a tenant and of a subject |
+//! | [`export`] | what is in force, so that it can be told again |
 //! | [`sink`], [`log_view`], [`ingest`] | how surfaces reach a log and see it; what became of its records |
 //! | [`ids`], [`position`], [`time`], [`limits`] | parsed values and bounds |
 //!
@@ -50,6 +51,7 @@ pub mod directory;
 mod evaluate;
 pub mod event;
 pub mod explain;
+pub mod export;
 pub mod freshness;
 pub mod ids;
 pub mod index;

@@ -156,6 +156,7 @@ impl DeclaredSource {
         self.source
     }
 
+    /// Since when it stands so.
     pub(crate) const fn at(&self) -> UnixMillis {
         self.at
     }

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use caed_core::builder::{Applied, Builder};
-use caed_core::event::{Compliance, Declaration, Event, Fact, Finer, RevocationCause, RiskLevel};
+use caed_core::event::{
+    Compliance, Declaration, Event, Fact, Finer, RevocationCause, RiskLevel, Stream,
+};
 use caed_core::ids::{Name, ObjectKey};
 use caed_core::index::ranges::{RangeIndex, RangeSet};
 use caed_core::policy::{Body, Location, Membership, Mode, Part, Place, Settings, Version};
@@ -89,7 +91,9 @@ fn words() -> Vec<[Fact; 2]> {
     let settings =
         |mode| told(Body::Settings(Some(Arc::new(Settings { mode, ..Settings::default() }))));
     let member = |membership| Fact::Member { group: key("staff"), user: key("anna"), membership };
+    let sign = |stream| Fact::Heartbeat { partition: 1, stream };
     vec![
+        [sign(Stream::Paused), sign(Stream::Enabled)],
         [compliance(Compliance::NotCompliant), compliance(Compliance::Compliant)],
         [declared(false), declared(true)],
         [office("198.51.100.0/24"), office("198.51.101.0/24")],

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use caed_core::event::Fact;
 use caed_core::ids::ObjectKey;
-use caed_core::index::ranges::RangeSet;
+use caed_core::index::ranges::{InvalidRange, RangeSet};
 use caed_core::limits;
 use caed_core::policy::{
     Applications, Body, Evaluation, Frequency, Grant, Incapable, Location, Membership, Mode, Part,
@@ -18,11 +18,11 @@ use caed_proto::v1;
 
 use crate::native::{InvalidEvent, field, key, name};
 
-const ALL: &str = "All";
+pub(crate) const ALL: &str = "All";
 const NONE: &str = "None";
-const GUESTS: &str = "GuestsOrExternalUsers";
-const ALL_TRUSTED: &str = "AllTrusted";
-const WORKLOADS: &str = "ServicePrincipalsInMyTenant";
+pub(crate) const GUESTS: &str = "GuestsOrExternalUsers";
+pub(crate) const ALL_TRUSTED: &str = "AllTrusted";
+pub(crate) const WORKLOADS: &str = "ServicePrincipalsInMyTenant";
 const BLOCK: &str = "block";
 const COMPLIANT_DEVICE: &str = "compliantDevice";
 
@@ -285,7 +285,9 @@ fn selected(field: &'static str, message: &v1::UsersAndGroups) -> Result<Selecte
 
 fn ranges_of(name: &'static str, cidrs: &[String]) -> Result<Arc<RangeSet>, InvalidEvent> {
     let parsed = RangeSet::parse(cidrs.iter().map(String::as_str));
-    parsed.map(Arc::new).map_err(|error| field(name, error.to_string()))
+    // It quotes what stood there, which may be anything.
+    let one_line = |error: &InvalidRange| error.to_string().replace(char::is_control, "\u{fffd}");
+    parsed.map(Arc::new).map_err(|error| field(name, one_line(&error)))
 }
 
 fn holds(names: &[String], word: &str) -> bool {

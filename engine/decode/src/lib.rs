@@ -8,8 +8,16 @@
 //! | [`native`] | caed's own events |
 //! | [`claims`] | the claims of a token |
 //! | [`countries`] | a database of countries |
+//! | [`graph`] | Microsoft Graph's JSON of conditional access, as those events |
+//! | [`message`] | what is in force, as events again |
+//! | [`parts`] | a version that needs several records |
+//! | [`limits`] | bounds |
 
 pub mod claims;
 pub mod countries;
 mod directory;
+pub mod graph;
+pub mod limits;
+pub mod message;
 pub mod native;
+pub mod parts;

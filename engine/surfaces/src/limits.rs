@@ -22,3 +22,9 @@ pub const FORM_BYTES_MAX: usize = 64 << 10;
 pub const FORM_CLAIMS_MAX: usize = 32 << 10;
 
 const _: () = assert!(FORM_CLAIMS_MAX < FORM_BYTES_MAX);
+/// Bytes of policies, locations and groups in one `GetTenant`; the rest is on further pages. A quarter of
+/// [`MESSAGE_BYTES_MAX`]: settings stand beside them, and one object may be as large as a record.
+pub const PAGE_BYTES_MAX: usize = 1 << 20;
+
+/// Events of an export that are made before they are read. Guess: each may have a megabyte.
+pub const EXPORT_EVENTS_AHEAD: usize = 4;

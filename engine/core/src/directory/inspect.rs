@@ -7,7 +7,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::{Compiled, Directory, LocationSlot, MFA_TRUSTED, PlaceNumbers, SeenAt, Standing};
 use crate::ids::{Name, ObjectKey};
 use crate::index::sets::Side;
-use crate::policy::{Evaluation, Frequency, Grant, Mode, Place, Policy, PolicyMode, Settings};
+use crate::policy::{
+    Body, Evaluation, Frequency, Grant, Mode, Place, Policy, PolicyMode, Settings,
+};
 use crate::time::UnixMillis;
 use crate::version::{ContentHash, Versions};
 
@@ -137,6 +139,19 @@ pub struct MembershipView {
     pub changed: Option<UnixMillis>,
 }
 
+impl Fingerprint {
+    /// Of a version in so many parts.
+    pub fn of(parts: &[Body]) -> Self {
+        match parts {
+            [whole] => Self(whole.content_hash()),
+            parts => {
+                let hashes: Vec<_> = parts.iter().map(Body::content_hash).collect();
+                Self(Body::joined_hash(&hashes))
+            }
+        }
+    }
+}
+
 impl std::fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:032x}", u128::from_be_bytes(self.0))
@@ -253,7 +268,7 @@ impl Directory {
             })
         };
         let mut views: Vec<_> = named.chain([(None, MFA_TRUSTED)]).filter_map(view).collect();
-        views.sort_unstable_by_key(|view| view.id);
+        views.sort_by_cached_key(|view| view.id.map(|id| id.to_string()));
         views
     }
 
@@ -269,7 +284,7 @@ impl Directory {
             }
         };
         let mut views: Vec<_> = self.group_numbers.iter().map(view).collect();
-        views.sort_unstable_by_key(|view| view.id);
+        views.sort_by_cached_key(|view| view.id.to_string());
         views
     }
 

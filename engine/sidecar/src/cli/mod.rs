@@ -7,6 +7,9 @@ mod check_config;
 mod decide;
 mod demo;
 mod explain;
+mod export;
+mod import;
+mod in_force;
 mod output;
 mod private;
 mod publish;
@@ -44,6 +47,10 @@ enum Command {
     CheckConfig(ConfigFile),
     /// Publishes events: JSON lines, or one from flags.
     Publish(publish::Publish),
+    /// Imports policies, named locations and the CAE policy from Microsoft Graph's JSON.
+    Import(import::Import),
+    /// Prints what is in force in a tenant, as events that can be published again.
+    Export(export::Export),
     /// Decides one request, by a running sidecar or straight from a log.
     Decide(Box<decide::Decide>),
     /// Shows how a running sidecar is.
@@ -77,6 +84,8 @@ pub fn run() -> ExitCode {
         Command::Serve(file) => file.load().and_then(serve::run),
         Command::CheckConfig(file) => check_config::run(&file),
         Command::Publish(publish) => block_on(publish.run()),
+        Command::Import(import) => block_on(import.run()),
+        Command::Export(export) => block_on(export.run()),
         Command::Decide(decide) => block_on(decide.run()),
         Command::Status(status) => block_on(status.run()),
         Command::Topics(topics) => block_on(topics.run()),

@@ -1,20 +1,17 @@
 //! What `caed publish` tells of directories: settings, policies, locations, groups.
 //!
 //! Lists come from flags and from files with one entry a line. A version that would be too large for one
-//! record is split, and named by a hash of its content, so that publishing it again is the same version.
+//! record is split.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 
 use anyhow::Context;
+use caed_decode::parts;
 use caed_proto::v1;
 use caed_proto::v1::event::Fact;
 use clap::{Args, ValueEnum};
 
 use super::publish::Envelope;
-
-/// Entries of one record: ids have at most 512 bytes and a record a MiB, but 36 and 18 are usual.
-const ENTRIES_MAX: usize = 10_000;
 
 #[derive(Args)]
 pub(super) struct Settings {
@@ -183,40 +180,42 @@ impl Policy {
             .with_context(|| format!("{path} can not be read"))?;
         let policy: v1::PolicyChanged =
             serde_json::from_str(&text).with_context(|| format!("{path} is no PolicyChanged"))?;
-        Ok(vec![self.envelope.event(Fact::PolicyChanged(policy))])
+        parts(&self.envelope, Fact::PolicyChanged(policy))
     }
 }
 
 impl Location {
     pub(super) fn events(self) -> anyhow::Result<Vec<v1::Event>> {
         let Self { envelope, named, trusted, ranges } = self;
-        parts(&envelope, listed(ranges.range, ranges.ranges)?, |cidrs, part| {
+        let cidrs = listed(ranges.range, ranges.ranges)?;
+        let ranges = Some(v1::IpRanges { cidrs });
+        parts(
+            &envelope,
             Fact::LocationChanged(v1::LocationChanged {
-                location: named.clone(),
+                location: named,
                 trusted,
-                ranges: Some(v1::IpRanges { cidrs }),
+                ranges,
                 countries: None,
-                part,
-            })
-        })
+                part: None,
+            }),
+        )
     }
 }
 
 impl MfaTrusted {
     pub(super) fn events(self) -> anyhow::Result<Vec<v1::Event>> {
         let Self { envelope, ranges } = self;
-        parts(&envelope, listed(ranges.range, ranges.ranges)?, |cidrs, part| {
-            Fact::MfaTrustedRangesChanged(v1::MfaTrustedRangesChanged { cidrs, part })
-        })
+        let cidrs = listed(ranges.range, ranges.ranges)?;
+        let ranges = v1::MfaTrustedRangesChanged { cidrs, part: None };
+        parts(&envelope, Fact::MfaTrustedRangesChanged(ranges))
     }
 }
 
 impl Group {
     pub(super) fn events(self) -> anyhow::Result<Vec<v1::Event>> {
         let Self { envelope, named, member, members } = self;
-        parts(&envelope, listed(member, members)?, |members, part| {
-            Fact::GroupRead(v1::GroupRead { group: named.clone(), members, part })
-        })
+        let members = listed(member, members)?;
+        parts(&envelope, Fact::GroupRead(v1::GroupRead { group: named, members, part: None }))
     }
 }
 
@@ -255,58 +254,35 @@ fn listed(mut entries: Vec<String>, file: Option<PathBuf>) -> anyhow::Result<Vec
     Ok(entries)
 }
 
-/// One event, or as many as the entries need.
-fn parts(
-    envelope: &Envelope,
-    entries: Vec<String>,
-    fact: impl Fn(Vec<String>, Option<v1::Part>) -> Fact,
-) -> anyhow::Result<Vec<v1::Event>> {
-    if entries.len() <= ENTRIES_MAX {
-        return Ok(vec![envelope.clone().event(fact(entries, None))]);
-    }
+/// One event, or as many as it needs.
+fn parts(envelope: &Envelope, fact: Fact) -> anyhow::Result<Vec<v1::Event>> {
+    let events = parts::split(envelope.clone().event(fact))?;
     anyhow::ensure!(
-        envelope.has_event_time(),
-        "--event-time-ms is missing; a version of more than {ENTRIES_MAX} entries needs it, so that all of its records have the same"
+        events.len() == 1 || envelope.has_event_time(),
+        "--event-time-ms is missing; what needs {} records needs it, so that all of them have the same",
+        events.len()
     );
-    let mut hasher = DefaultHasher::new();
-    entries.hash(&mut hasher);
-    let version = format!("{:016x}", hasher.finish());
-    let chunks = entries.chunks(ENTRIES_MAX);
-    let count = u32::try_from(chunks.len()).context("too many entries")?;
-    let events = chunks.zip(0..).map(|(entries, index)| {
-        let part = v1::Part { version: version.clone(), index, count };
-        envelope.clone().event(fact(entries.to_vec(), Some(part)))
-    });
-    Ok(events.collect())
+    Ok(events)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn envelope(event_time_ms: i64) -> Envelope {
-        Envelope::new("contoso", "importer", event_time_ms)
-    }
-
     #[test]
-    fn a_large_version_is_split_and_named_by_its_content() {
-        let entries: Vec<String> = (0..25_000).map(|at| format!("u-{at}")).collect();
-        let split = |time| {
-            parts(&envelope(time), entries.clone(), |members, part| {
-                Fact::GroupRead(v1::GroupRead { group: "g".to_owned(), members, part })
+    fn what_needs_several_records_needs_a_time() {
+        let location = || {
+            let cidr = |at: u32| format!("2001:db8:{:x}:{:x}::/64", at >> 8, at & 255);
+            let cidrs = (0..80_000).map(cidr);
+            Fact::LocationChanged(v1::LocationChanged {
+                location: "hq".to_owned(),
+                ranges: Some(v1::IpRanges { cidrs: cidrs.collect() }),
+                ..v1::LocationChanged::default()
             })
         };
-        assert!(split(0).is_err(), "parts need one time");
-        let events = split(1_760_000_000_000).expect("split");
-        assert_eq!(events.len(), 3);
-        let mut seen = Vec::new();
-        for (event, index) in events.iter().zip(0..) {
-            let Some(Fact::GroupRead(read)) = &event.fact else { panic!("a group") };
-            let part = read.part.as_ref().expect("a part");
-            assert_eq!((part.index, part.count), (index, 3));
-            seen.extend(read.members.iter().cloned());
-        }
-        assert_eq!(seen, entries);
-        assert_eq!(split(1_760_000_000_000).expect("split"), events, "the same again");
+        let split = |time| parts(&Envelope::new("contoso", "importer", time), location());
+        let error = split(0).expect_err("parts need one time").to_string();
+        assert!(error.starts_with("--event-time-ms is missing; what needs 4 records"), "{error}");
+        assert_eq!(split(1_760_000_000_000).expect("split").len(), 4);
     }
 }

@@ -73,9 +73,7 @@ impl Status {
         mut operations: OperationsClient<Channel>,
         tenant: &str,
     ) -> anyhow::Result<ExitCode> {
-        let request = v1::GetTenantRequest { tenant: tenant.to_owned() };
-        let reply = operations.get_tenant(request).await;
-        let reply = reply.map_err(|status| output::refusal(&status))?.into_inner();
+        let reply = tenant::ask(&mut operations, tenant).await?;
         if self.json {
             output::json(&reply)?;
         } else if reply.known {

@@ -1,7 +1,9 @@
 //! What is known of a tenant or of a user, for people.
 
 use caed_proto::v1;
+use caed_proto::v1::operations_client::OperationsClient;
 use caed_surfaces::words::instant;
+use tonic::transport::Channel;
 
 use super::output;
 
@@ -40,6 +42,32 @@ pub(super) fn source_line(report: &v1::SourceReport, tenant: Option<&str>) -> St
     format!("source     {source}{of}: {}", words.join(", "))
 }
 
+/// Asks for what is known of a tenant, page by page.
+pub(super) async fn ask(
+    operations: &mut OperationsClient<Channel>,
+    tenant: &str,
+) -> anyhow::Result<v1::GetTenantReply> {
+    let mut request = v1::GetTenantRequest { tenant: tenant.to_owned(), ..Default::default() };
+    let mut whole: Option<v1::GetTenantReply> = None;
+    loop {
+        let reply = operations.get_tenant(request.clone()).await;
+        let mut page = reply.map_err(|status| output::refusal(&status))?.into_inner();
+        request.page_token = std::mem::take(&mut page.next_page_token);
+        let reply = match &mut whole {
+            None => whole.insert(page),
+            Some(whole) => {
+                whole.policies.append(&mut page.policies);
+                whole.locations.append(&mut page.locations);
+                whole.groups.append(&mut page.groups);
+                whole
+            }
+        };
+        if request.page_token.is_empty() {
+            return Ok(std::mem::take(reply));
+        }
+    }
+}
+
 /// A tenant that is known.
 pub(super) fn tenant(reply: &v1::GetTenantReply) -> Vec<String> {
     let v1::GetTenantReply {
@@ -53,6 +81,7 @@ pub(super) fn tenant(reply: &v1::GetTenantReply) -> Vec<String> {
         groups,
         sources,
         knowledge,
+        next_page_token: _,
     } = reply;
     let mut lines = vec![format!("tenant {tenant}")];
     lines.extend(settings_lines(settings.as_ref(), settings_edition.as_ref()));

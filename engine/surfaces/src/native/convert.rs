@@ -2,6 +2,8 @@
 //! field does not compile until somebody has thought about it.
 
 pub(super) mod explain;
+pub(super) mod export;
+mod page;
 pub(super) mod tenant;
 
 use std::net::IpAddr;

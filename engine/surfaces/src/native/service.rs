@@ -9,6 +9,8 @@ use caed_proto::v1::access_evaluation_server::AccessEvaluation;
 use caed_proto::v1::event_publisher_server::EventPublisher;
 use caed_proto::v1::operations_server::Operations;
 use prost::Message;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -184,5 +186,26 @@ impl Operations for Service {
     ) -> Result<Response<v1::GetSubjectReply>, Status> {
         let request = request.into_inner();
         self.apart(move |moment, topics| convert::tenant::subject(moment, &request, topics)).await
+    }
+
+    type ExportStream = ReceiverStream<Result<v1::ExportReply, Status>>;
+
+    /// Events are made on a thread apart, as they are read.
+    async fn export(
+        &self,
+        request: Request<v1::ExportRequest>,
+    ) -> Result<Response<Self::ExportStream>, Status> {
+        let request = request.into_inner();
+        let export = self.apart(move |moment, _| convert::export::export(moment, &request)).await?;
+        let (sender, receiver) = mpsc::channel(limits::EXPORT_EVENTS_AHEAD);
+        tokio::task::spawn_blocking(move || {
+            for reply in export.into_inner().replies() {
+                if sender.blocking_send(Ok(reply)).is_err() {
+                    // Whoever reads has gone.
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
     }
 }

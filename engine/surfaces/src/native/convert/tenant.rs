@@ -14,6 +14,7 @@ use caed_core::time::UnixMillis;
 use caed_proto::v1;
 use tonic::Status;
 
+use super::page::{self, Item};
 use super::{knowledge_of, millis, saturating, scope_of};
 use crate::limits;
 use crate::pdp::Moment;
@@ -24,8 +25,9 @@ pub(in crate::native) fn tenant(
     request: &v1::GetTenantRequest,
     topics: &Topics,
 ) -> Result<v1::GetTenantReply, Status> {
-    let v1::GetTenantRequest { tenant } = request;
+    let v1::GetTenantRequest { tenant, page_token } = request;
     let name = name_of(tenant)?;
+    let begin = page::Place::parse(page_token)?;
     let knowledge = Some(knowledge_of(moment, topics));
     let Some(view) = moment.tenant(&name) else {
         let tenant = name.to_string();
@@ -33,20 +35,23 @@ pub(in crate::native) fn tenant(
     };
     let TenantView { name, settings, cutoff, sources, policies, locations, groups } = view;
     let (now, after) = (moment.now(), moment.rules().stale_after.source);
-    let source = |view: &SourceView| source_of(view, now, after);
-    let settings_edition = settings.as_ref().map(|view| edition_of(view.edition));
-    Ok(v1::GetTenantReply {
+    let mut reply = v1::GetTenantReply {
         tenant: name.to_string(),
         known: true,
-        settings: settings.map(settings_of),
-        settings_edition,
-        cutoff_ms: cutoff.map(time),
-        policies: policies.into_iter().map(policy_of).collect(),
-        locations: locations.iter().map(location_of).collect(),
-        groups: groups.iter().map(group_of).collect(),
-        sources: sources.iter().map(source).collect(),
         knowledge,
-    })
+        ..v1::GetTenantReply::default()
+    };
+    if begin.is_none() {
+        reply.settings_edition = settings.as_ref().map(|view| edition_of(view.edition));
+        reply.settings = settings.map(settings_of);
+        reply.cutoff_ms = cutoff.map(time);
+        reply.sources = sources.iter().map(|view| source_of(view, now, after)).collect();
+    }
+    let policies = policies.into_iter().map(policy_of).map(Item::Policy);
+    let locations = locations.iter().map(location_of).map(Item::Location);
+    let groups = groups.iter().map(group_of).map(Item::Group);
+    page::fill(&mut reply, policies.chain(locations).chain(groups), begin.as_ref());
+    Ok(reply)
 }
 
 /// What is known of a subject.
@@ -76,7 +81,7 @@ pub(in crate::native) fn subject(
     })
 }
 
-fn name_of(tenant: &str) -> Result<Name, Status> {
+pub(super) fn name_of(tenant: &str) -> Result<Name, Status> {
     Name::parse(tenant)
         .map_err(|problem| Status::invalid_argument(format!("tenant: `{tenant}` {problem}")))
 }
