@@ -9,6 +9,7 @@ use crate::countries::Countries;
 use crate::directory::{Compilation, CompiledRanges};
 use crate::event::Event;
 use crate::index::table::FANOUT;
+use crate::origin::Origin;
 use crate::position::{Frontier, Incarnation, Offset, Partition, Position};
 use crate::rules::Rules;
 use crate::snapshot::Snapshot;
@@ -65,8 +66,10 @@ impl Builder {
     /// Applies the event of one record, which the log appended at `appended`.
     pub fn apply(&mut self, position: Position, appended: UnixMillis, event: &Event) -> Applied {
         let mut highest = Joined::Equal;
+        let origin = Origin::new(event.fact.kind(), position);
         event.consequences(|consequence| {
-            let joined = self.state.join(&event.tenant, &event.source, appended, &consequence);
+            let joined =
+                self.state.join(&event.tenant, &event.source, appended, origin, &consequence);
             highest = highest.max(joined);
         });
         self.skip(position, appended);

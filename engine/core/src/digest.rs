@@ -21,6 +21,7 @@ use crate::index::Row;
 use crate::index::names::{Names, Number};
 use crate::index::sets::Change;
 use crate::index::table::Table as Tree;
+use crate::origin::Origin;
 use crate::row::{Cutoff, CutoffKey, CutoffKind, NO_ISSUER, PairKey, RegisterKey, SubjectRow};
 use crate::snapshot::Snapshot;
 use crate::state::State;
@@ -157,9 +158,9 @@ impl Alive {
     /// the instant.
     fn cutoff(&self, cutoff: Cutoff, by_id: bool) -> Option<UnixMillis> {
         let Self { now, horizon } = *self;
-        let Cutoff { at, kept: _ } = cutoff;
+        let Cutoff { at, kept: _, origin: _ } = cutoff;
         // Rows that stand for nothing but other rows lie before every instant.
-        if at == UnixMillis::ZERO || Cutoff::new(at, at).is_expired(now, horizon) {
+        if at == UnixMillis::ZERO || Cutoff::new(at, at, Origin::NONE).is_expired(now, horizon) {
             return (by_id && !cutoff.is_expired(now, horizon)).then_some(UnixMillis::ZERO);
         }
         Some(at)

@@ -22,6 +22,7 @@ use crate::ids::Name;
 use crate::index::names::Number;
 use crate::inspect::{RegisterView, SignView, SourceView};
 use crate::policy::PolicyMode;
+use crate::position::Position;
 use crate::remedy::{self, Remedy, instant};
 use crate::request::{AccessRequest, Seen, Token};
 use crate::row::Cutoff;
@@ -123,6 +124,15 @@ pub enum Value {
     Length(Duration),
     /// An instant, with words.
     Since(UnixMillis, String),
+    /// A cutoff, with the kind and the place of the record that set it, and with words.
+    Cutoff {
+        /// When.
+        at: UnixMillis,
+        /// What the record said, and where it stands.
+        record: (&'static str, Option<Position>),
+        /// Whether it reaches the token.
+        text: String,
+    },
 }
 
 /// Explains one decision.
@@ -723,14 +733,13 @@ const fn known(known: Known) -> &'static str {
     }
 }
 
-/// A cutoff, unless its row is there for other things alone. State keeps no position of the record, but by
-/// when it was appended.
+/// A cutoff, unless its row is there for other things alone.
 fn cutoff_seen(name: String, cutoff: Cutoff, reaches: bool, observed: &mut Observed) {
-    let Cutoff { at, kept } = cutoff;
+    let Cutoff { at, kept: _, origin } = cutoff;
     if at > UnixMillis::ZERO {
         let reach = if reaches { "reaches the token" } else { "the token was issued after" };
-        let text = format!("{reach}; record of {} or before", kept.utc());
-        observed.note(Rule::D3, name, Value::Since(at, text));
+        let record = (origin.kind().unwrap_or("a record"), origin.position());
+        observed.note(Rule::D3, name, Value::Cutoff { at, record, text: reach.to_owned() });
     }
 }
 

@@ -18,7 +18,8 @@ use crate::freshness::{Sign, Signs};
 use crate::ids::{Name, ObjectKey};
 use crate::index::Row;
 use crate::index::names::Number;
-use crate::row::{CutoffKind, Hint, NO_ISSUER, PairKey};
+use crate::position::Position;
+use crate::row::{Cutoff, CutoffKind, Hint, NO_ISSUER, PairKey};
 use crate::snapshot::Snapshot;
 use crate::tenant::{DeclaredSource, Tenant};
 use crate::time::UnixMillis;
@@ -113,6 +114,22 @@ pub struct CutoffView {
     pub at: UnixMillis,
     /// The later of the cutoff and the append time of its records, to the second.
     pub kept: UnixMillis,
+    /// What the record said that set it, where that is known.
+    pub kind: Option<&'static str>,
+    /// Where that record stands.
+    pub position: Option<Position>,
+}
+
+impl CutoffView {
+    fn new(
+        scope: ScopeName,
+        risk: Option<RiskLevel>,
+        finer: Option<ObjectKey>,
+        cutoff: Cutoff,
+    ) -> Self {
+        let Cutoff { at, kept, origin } = cutoff;
+        Self { scope, risk, finer, at, kept, kind: origin.kind(), position: origin.position() }
+    }
 }
 
 /// The last word of a source about an account or a device.
@@ -275,20 +292,16 @@ impl Snapshot {
             }
             let cutoff = row.cutoff();
             if cutoff.at > UnixMillis::ZERO {
-                let (at, kept) = (cutoff.at, cutoff.kept);
-                cutoffs.push(CutoffView { scope, risk, finer: None, at, kept });
+                cutoffs.push(CutoffView::new(scope, risk, None, cutoff));
             }
         }
         if FinerKind::ALL.into_iter().any(|kind| hints.has(Hint::pair(kind))) {
             let rows = self.state.pairs.iter().map(|row| (row.key(), row.cutoff()));
             let own = rows.filter(|(key, _)| key.tenant == number && key.user == user);
-            cutoffs.extend(own.map(|(PairKey { kind, finer, .. }, cutoff)| CutoffView {
-                scope: pair(kind),
-                risk: None,
-                finer: Some(finer),
-                at: cutoff.at,
-                kept: cutoff.kept,
-            }));
+            let view = |(key, cutoff): (PairKey, Cutoff)| {
+                CutoffView::new(pair(key.kind), None, Some(key.finer), cutoff)
+            };
+            cutoffs.extend(own.map(view));
         }
         cutoffs.sort_by_key(|cutoff| (std::cmp::Reverse(cutoff.at), cutoff.scope, cutoff.finer));
         cutoffs

@@ -59,6 +59,7 @@ pub mod ingest;
 pub mod inspect;
 pub mod limits;
 pub mod log_view;
+mod origin;
 pub mod policy;
 pub mod position;
 pub mod publish;

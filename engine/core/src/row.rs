@@ -1,4 +1,4 @@
-//! The rows that state consists of: plain data, forty bytes for a revoked user.
+//! The rows that state consists of: plain data, forty-eight bytes for a revoked user.
 //!
 //! A cutoff's row also says until when it must be kept (E17), and a user's or device's row carries
 //! [`Hint`]s: which other rows exist about it. One look-up for a user to whom nothing happened
@@ -16,6 +16,7 @@ use crate::ids::{Form, ObjectKey};
 use crate::index::Row;
 use crate::index::names::Number;
 use crate::limits;
+use crate::origin::Origin;
 use crate::time::UnixMillis;
 
 /// Stands for "no issuer" in rows whose ids no issuer numbers.
@@ -48,6 +49,7 @@ pub(crate) struct Hint(u16);
 pub(crate) struct CutoffRow {
     bits: [u64; 2],
     at: UnixMillis,
+    origin: Origin,
     tenant: Number,
     issuer: Number,
     /// See [`pack`]: a fuller instant would cost four more bytes.
@@ -71,6 +73,7 @@ pub(crate) struct CutoffKey {
 pub(crate) struct PairRow {
     key: PairKey,
     at: UnixMillis,
+    origin: Origin,
     kept_s: u32,
 }
 
@@ -112,6 +115,8 @@ pub(crate) struct Cutoff {
     pub(crate) at: UnixMillis,
     /// The later of the cutoff and the append time of its records.
     pub(crate) kept: UnixMillis,
+    /// A record that says so.
+    pub(crate) origin: Origin,
 }
 
 impl CutoffKind {
@@ -178,13 +183,15 @@ impl Hint {
 
 impl Cutoff {
     /// The cutoff that a record sets.
-    pub(crate) fn new(at: UnixMillis, appended: UnixMillis) -> Self {
-        Self { at, kept: at.max(appended) }
+    pub(crate) fn new(at: UnixMillis, appended: UnixMillis, origin: Origin) -> Self {
+        Self { at, kept: at.max(appended), origin }
     }
 
-    /// Both: the later of each instant.
+    /// Both: the later of each instant, and of copies the record that was read first.
     pub(crate) fn join(self, other: Self) -> Self {
-        Self { at: self.at.max(other.at), kept: self.kept.max(other.kept) }
+        let (at, origin) =
+            if other.at > self.at { (other.at, other.origin) } else { (self.at, self.origin) };
+        Self { at, kept: self.kept.max(other.kept), origin }
     }
 
     /// Whether every token that it could reject is dead by `now` (E17).
@@ -206,13 +213,13 @@ impl CutoffRow {
     }
 
     pub(crate) fn cutoff(&self) -> Cutoff {
-        Cutoff { at: self.at, kept: unpack(self.kept_s) }
+        Cutoff { at: self.at, kept: unpack(self.kept_s), origin: self.origin }
     }
 
     /// Raises the cutoff and adds hints.
     pub(crate) fn raise(&mut self, cutoff: Cutoff, hints: Hint) {
-        let Cutoff { at, kept } = self.cutoff().join(cutoff);
-        self.at = at;
+        let Cutoff { at, kept, origin } = self.cutoff().join(cutoff);
+        (self.at, self.origin) = (at, origin);
         self.kept_s = pack(kept);
         self.hints = self.hints.and(hints);
     }
@@ -229,13 +236,13 @@ impl PairRow {
     }
 
     pub(crate) fn cutoff(&self) -> Cutoff {
-        Cutoff { at: self.at, kept: unpack(self.kept_s) }
+        Cutoff { at: self.at, kept: unpack(self.kept_s), origin: self.origin }
     }
 
     /// Raises the cutoff.
     pub(crate) fn raise(&mut self, cutoff: Cutoff) {
-        let Cutoff { at, kept } = self.cutoff().join(cutoff);
-        self.at = at;
+        let Cutoff { at, kept, origin } = self.cutoff().join(cutoff);
+        (self.at, self.origin) = (at, origin);
         self.kept_s = pack(kept);
     }
 }
@@ -296,6 +303,7 @@ impl Row for CutoffRow {
     const VACANT: Self = Self {
         bits: NO_ID.bits,
         at: UnixMillis::ZERO,
+        origin: Origin::NONE,
         tenant: 0,
         issuer: NO_ISSUER,
         kept_s: 0,
@@ -329,6 +337,7 @@ impl Row for PairRow {
             finer: NO_ID,
         },
         at: UnixMillis::ZERO,
+        origin: Origin::NONE,
         kept_s: 0,
     };
 
@@ -403,11 +412,12 @@ const fn unpack(kept_s: u32) -> UnixMillis {
     UnixMillis::from_millis(if kept_s == u32::MAX { u64::MAX } else { kept_s as u64 * 1000 })
 }
 
-const _: () = assert!(size_of::<CutoffRow>() == 40, "memory per revoked user is a promise");
+const _: () = assert!(size_of::<CutoffRow>() == 48, "memory per revoked user is a promise");
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::position::{Offset, Partition, Position};
 
     fn ms(millis: u64) -> UnixMillis {
         UnixMillis::from_millis(millis)
@@ -415,19 +425,29 @@ mod tests {
 
     #[test]
     fn raising_never_lowers_and_never_forgets_earlier() {
-        let mut row = CutoffRow::VACANT;
-        row.raise(Cutoff::new(ms(5_000), ms(9_500)), Hint::NONE);
-        assert_eq!(row.cutoff(), Cutoff { at: ms(5_000), kept: ms(10_000) });
-        row.raise(Cutoff::new(ms(4_000), ms(4_000)), Hint::NONE);
-        assert_eq!(row.cutoff(), Cutoff { at: ms(5_000), kept: ms(10_000) });
-        row.raise(Cutoff::new(ms(6_001), ms(6_001)), Hint::NONE);
-        assert_eq!(row.cutoff(), Cutoff { at: ms(6_001), kept: ms(10_000) });
+        let origin = |offset| {
+            let position = Position { partition: Partition::default(), offset: Offset(offset) };
+            Origin::new("sessions_revoked", position)
+        };
+        let cutoff = |at, appended, record| Cutoff::new(ms(at), ms(appended), origin(record));
+        let held = |at, kept, record| Cutoff { at: ms(at), kept: ms(kept), origin: origin(record) };
+        let (mut row, mut pair) = (CutoffRow::VACANT, PairRow::VACANT);
+        for (raised, expected) in [
+            (cutoff(5_000, 9_500, 1), held(5_000, 10_000, 1)),
+            (cutoff(4_000, 4_000, 2), held(5_000, 10_000, 1)),
+            (cutoff(5_000, 5_000, 3), held(5_000, 10_000, 1)),
+            (cutoff(6_001, 6_001, 4), held(6_001, 10_000, 4)),
+        ] {
+            row.raise(raised, Hint::NONE);
+            pair.raise(raised);
+            assert_eq!((row.cutoff(), pair.cutoff()), (expected, expected));
+        }
     }
 
     #[test]
     fn a_cutoff_expires_a_horizon_and_a_margin_after_both_of_its_times() {
         let horizon = Duration::from_secs(100);
-        let cutoff = Cutoff::new(ms(1_000), ms(3_000));
+        let cutoff = Cutoff::new(ms(1_000), ms(3_000), Origin::NONE);
         assert!(!cutoff.is_expired(ms(3_000 + 100_000 + 300_000), horizon));
         assert!(cutoff.is_expired(ms(3_001 + 100_000 + 300_000), horizon));
     }
@@ -465,7 +485,7 @@ mod tests {
             (Hint::register(Facet::DeviceCompliance), false),
         ] {
             let mut row = CutoffRow::VACANT;
-            row.raise(Cutoff::new(ms(1), ms(1)), hint);
+            row.raise(Cutoff::new(ms(1), ms(1), Origin::NONE), hint);
             assert_eq!(row.is_expired(now, horizon), goes, "{hint:?}");
             assert!(!row.is_expired(ms(1), horizon), "{hint:?}");
         }

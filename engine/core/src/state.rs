@@ -16,6 +16,7 @@ use crate::ids::{Name, ObjectKey};
 use crate::index::names::{Names, Number};
 use crate::index::slots::Slots;
 use crate::index::table::Table;
+use crate::origin::Origin;
 use crate::row::{
     Cutoff, CutoffKey, CutoffKind, CutoffRow, Hint, NO_ISSUER, PairKey, PairRow, RegisterKey,
     RegisterRow, SubjectKey, SubjectRow,
@@ -98,12 +99,13 @@ impl State {
         tenant: &Name,
         source: &Name,
         appended: UnixMillis,
+        origin: Origin,
         consequence: &Consequence<'_>,
     ) -> Joined {
         let tenant = self.tenants.intern(tenant);
         match *consequence {
             Consequence::Cutoff { scope, at } => {
-                self.join_cutoff(tenant, scope, Cutoff::new(at, appended))
+                self.join_cutoff(tenant, scope, Cutoff::new(at, appended, origin))
             }
             Consequence::Register { object, facet, at, standing } => {
                 let source = self.sources.intern(source);
@@ -272,7 +274,7 @@ impl State {
         kept: UnixMillis,
         hints: Hint,
     ) {
-        let cutoff = Cutoff { at: UnixMillis::ZERO, kept };
+        let cutoff = Cutoff { at: UnixMillis::ZERO, kept, origin: Origin::NONE };
         self.raise(tenant, kind, NO_ISSUER, id, cutoff, hints);
     }
 

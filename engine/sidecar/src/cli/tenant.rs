@@ -212,7 +212,7 @@ pub(super) fn subject(user: &str, reply: &v1::GetSubjectReply) -> Vec<String> {
     if !known {
         lines.push("nothing is known: no event names this user".to_owned());
     }
-    for v1::CutoffReport { scope, id, risk, cutoff_ms, kept_ms: _ } in cutoffs {
+    for v1::CutoffReport { scope, id, risk, cutoff_ms, kept_ms: _, kind, position } in cutoffs {
         let scope = v1::Scope::try_from(*scope).unwrap_or_default();
         let scope = output::word(scope.as_str_name(), "SCOPE_");
         let risk = match v1::RiskLevel::try_from(*risk).unwrap_or_default() {
@@ -224,7 +224,12 @@ pub(super) fn subject(user: &str, reply: &v1::GetSubjectReply) -> Vec<String> {
             ("", _) => ", tokens that name none".to_owned(),
             (id, _) => format!(" {id}"),
         };
-        lines.push(format!("cutoff     {}  {scope}{id}{risk}", instant(*cutoff_ms)));
+        let by = match (kind.as_str(), position.as_str()) {
+            ("", _) => String::new(),
+            (kind, "") => format!(", by {}", kind.replace('_', " ")),
+            (kind, position) => format!(", by {} at {position}", kind.replace('_', " ")),
+        };
+        lines.push(format!("cutoff     {}  {scope}{id}{risk}{by}", instant(*cutoff_ms)));
     }
     for v1::RegisterReport { source, standing, since_ms, appended_ms: _, counts } in registers {
         let counts = if *counts { "" } else { ", which does not count" };

@@ -73,7 +73,7 @@ pub(crate) fn explain(
     request: &v1::EvaluateRequest,
     topics: &Topics,
 ) -> Result<v1::ExplainReply, Status> {
-    let mut reply = convert::explain::explain(moment, request)?;
+    let mut reply = convert::explain::explain(moment, request, topics)?;
     if let Some(decision) = &mut reply.decision {
         decision.knowledge = Some(convert::knowledge_of(moment, topics));
     }

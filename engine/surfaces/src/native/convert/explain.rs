@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use caed_core::explain::{Explanation, Fact, Outcome, Step, Value};
+use caed_core::position::Topics;
 use caed_core::remedy::Remedy;
 use caed_core::request::{Seen, Token};
 use caed_core::time::{UnixMillis, UnixSeconds, Utc};
@@ -17,13 +18,14 @@ use crate::pdp::Moment;
 pub(in crate::native) fn explain(
     moment: &Moment<'_>,
     request: &v1::EvaluateRequest,
+    topics: &Topics,
 ) -> Result<v1::ExplainReply, Status> {
     let Asked { token, profile, seen } = Asked::of(moment, request, || "token".to_owned())?;
     let Explanation { decision, steps, remedies } = moment.explain(token, profile, seen);
     Ok(v1::ExplainReply {
         decision: Some(reply_of(moment, &decision, token.as_ref())),
         address: Some(address_of(seen, request.client.as_ref())),
-        steps: steps.into_iter().map(step_of).collect(),
+        steps: steps.into_iter().map(|step| step_of(step, topics)).collect(),
         remedies: remedies
             .into_iter()
             .map(|remedy| remedy_of(remedy, token.as_ref().ok()))
@@ -47,7 +49,7 @@ fn address_of(seen: Seen, client: Option<&v1::ClientAddress>) -> v1::SeenAddress
     v1::SeenAddress { address, basis: basis.into(), given }
 }
 
-fn step_of(step: Step) -> v1::Step {
+fn step_of(step: Step, topics: &Topics) -> v1::Step {
     let Step { rule, outcome, facts } = step;
     let outcome = match outcome {
         Outcome::Passed => v1::StepOutcome::Passed,
@@ -59,17 +61,22 @@ fn step_of(step: Step) -> v1::Step {
         rule: rule.id().to_owned(),
         title: rule.title().to_owned(),
         outcome: outcome.into(),
-        facts: facts.into_iter().map(fact_of).collect(),
+        facts: facts.into_iter().map(|fact| fact_of(fact, topics)).collect(),
     }
 }
 
-fn fact_of(fact: Fact) -> v1::Fact {
+fn fact_of(fact: Fact, topics: &Topics) -> v1::Fact {
     let Fact { name, value, reported } = fact;
     let time = |at: UnixMillis| Some(saturating(at.as_millis()));
     let (text, time_ms, length_ms) = match value {
         Value::Text(text) => (text, None, None),
         Value::Time(at) => (String::new(), time(at), None),
         Value::Since(at, text) => (text, time(at), None),
+        Value::Cutoff { at, record: (kind, position), text } => {
+            let place = position.map(|position| format!(" at {}", topics.place(position)));
+            let kind = kind.replace('_', " ");
+            (format!("{text}; by {kind}{}", place.unwrap_or_default()), time(at), None)
+        }
         Value::Length(length) => (String::new(), None, Some(millis(length))),
     };
     v1::Fact { name, text, time_ms, length_ms, reported }

@@ -74,7 +74,7 @@ pub(in crate::native) fn subject(
         tenant: name.to_string(),
         tenant_known,
         known: !(cutoffs.is_empty() && registers.is_empty() && memberships.is_empty()),
-        cutoffs: cutoffs.iter().map(cutoff_of).collect(),
+        cutoffs: cutoffs.iter().map(|cutoff| cutoff_of(cutoff, topics)).collect(),
         registers: registers.into_iter().map(register_of).collect(),
         memberships: memberships.into_iter().map(membership_of).collect(),
         knowledge: Some(knowledge_of(moment, topics)),
@@ -247,8 +247,8 @@ pub(in crate::native) fn sources(moment: &Moment<'_>) -> Vec<v1::TenantSource> {
     all.map(of).collect()
 }
 
-fn cutoff_of(view: &CutoffView) -> v1::CutoffReport {
-    let CutoffView { scope, risk, finer, at, kept } = *view;
+fn cutoff_of(view: &CutoffView, topics: &Topics) -> v1::CutoffReport {
+    let CutoffView { scope, risk, finer, at, kept, kind, position } = *view;
     let risk = match risk {
         None => v1::RiskLevel::Unspecified,
         Some(RiskLevel::Low) => v1::RiskLevel::Low,
@@ -261,6 +261,8 @@ fn cutoff_of(view: &CutoffView) -> v1::CutoffReport {
         risk: risk.into(),
         cutoff_ms: time(at),
         kept_ms: time(kept),
+        kind: kind.unwrap_or_default().to_owned(),
+        position: position.map(|position| topics.place(position)).unwrap_or_default(),
     }
 }
 
