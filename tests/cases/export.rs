@@ -99,21 +99,21 @@ fn retold(world: &World, exported: &[(Name, Vec<Statement>)], seed: u64) -> Snap
 }
 
 fn event(tenant: &Name, statement: &Statement, world: &World) -> Event {
-    let Statement { at, word } = statement.clone();
+    let Statement { at, word, title } = statement.clone();
     Event {
         tenant: tenant.clone(),
         source: Name::parse("export").expect("a name"),
         id: String::new(),
         occurred: at,
         received: border::millis(world.now).max(at),
-        fact: fact(word),
+        fact: fact(word, title),
     }
 }
 
-fn fact(word: Word) -> Fact {
+fn fact(word: Word, title: String) -> Fact {
     match word {
         Word::Source(source, declaration) => Fact::Source { source, declaration },
-        Word::Object(body) => Fact::Version(Version { part: Part::WHOLE, body }),
+        Word::Object(body) => Fact::Version(Version { part: Part::WHOLE, body, title }),
         Word::Member { group, user, membership } => Fact::Member { group, user, membership },
     }
 }
@@ -130,6 +130,9 @@ fn is_read_as_it_was_meant(tenant: &Name, statement: &Statement) -> bool {
     let received_ms = told.event_time_ms;
     let read = native::event_of(caed_proto::v1::Event { received_ms, ..told.clone() });
     let read = read.unwrap_or_else(|error| panic!("{error}: {statement:?}")).event;
-    assert_eq!((read.occurred, &read.fact), (statement.at, &fact(statement.word.clone())));
+    assert_eq!(
+        (read.occurred, &read.fact),
+        (statement.at, &fact(statement.word.clone(), statement.title.clone()))
+    );
     true
 }

@@ -362,6 +362,7 @@ fn what_janitors_take_out_changes_nothing() {
         let mut world = World {
             caught_up: true,
             has_heartbeats: false,
+            countries: None,
             log_age: 0,
             ..generate::world(&mut random)
         };

@@ -473,6 +473,7 @@ fn play(seed: u64) -> Tally {
     let world = World {
         caught_up: false,
         has_heartbeats: false,
+        countries: None,
         log_age: 0,
         ..generate::world(&mut random)
     };

@@ -189,7 +189,7 @@ fn fact(what: What) -> event::Fact {
         }
         What::Told(told, world::Part { version, index, count }) => {
             let part = Part { version: version.to_owned(), index, count };
-            event::Fact::Version(Version { part, body: body(told) })
+            event::Fact::Version(Version { part, body: body(told), title: String::new() })
         }
         What::Member(group, user, added) => event::Fact::Member {
             group: key(group),

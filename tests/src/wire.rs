@@ -138,6 +138,7 @@ fn told(told: &Told, part: Part) -> Fact {
         Told::Location(id, Some(Location { trusted, ranges, countries })) => {
             Fact::LocationChanged(v1::LocationChanged {
                 location: (*id).to_owned(),
+                display_name: String::new(),
                 trusted: *trusted,
                 ranges: ranges.as_ref().map(|ranges| v1::IpRanges { cidrs: texts(ranges) }),
                 countries: countries.as_ref().map(|(codes, include_unknown)| v1::Countries {
@@ -191,6 +192,7 @@ fn policy_of(id: Text, policy: &Policy) -> v1::PolicyChanged {
     let [resources, not_resources] = pair(&policy.applications);
     let action = policy.user_action.then(|| "urn:user:registersecurityinfo".to_owned());
     v1::PolicyChanged {
+        display_name: String::new(),
         policy: id.to_owned(),
         state: match policy.mode {
             PolicyMode::Enabled => v1::PolicyState::Enabled,

@@ -55,12 +55,27 @@ pub(crate) struct Directory {
 struct PolicySlot {
     versions: Versions<Option<Arc<Policy>>>,
     compiled: Option<Arc<Compiled>>,
+    title: Title,
+}
+
+/// What people call something.
+#[derive(Clone, Default)]
+struct Title(Arc<str>);
+
+impl Title {
+    /// Takes the name that comes with a version that is in force now.
+    fn take(&mut self, told: &Told<'_>, joined: Joined) {
+        if joined != Joined::Lower && *self.0 != *told.title && told.offered.part.index == 0 {
+            self.0 = told.title.into();
+        }
+    }
 }
 
 /// A location, or the MFA-trusted ranges ([`MFA_TRUSTED`]).
 #[derive(Clone, Default)]
 struct LocationSlot {
     versions: Versions<Option<Location>>,
+    title: Title,
 }
 
 /// A group or a role.
@@ -224,6 +239,7 @@ pub(crate) type Intern<'i> = dyn FnMut(&mut u32, ObjectKey) -> u32 + 'i;
 /// A version, as a record brings it.
 pub(crate) struct Told<'e> {
     pub(crate) body: &'e Body,
+    pub(crate) title: &'e str,
     pub(crate) offered: Offered<'e, ()>,
     pub(crate) horizon: Duration,
 }
@@ -254,6 +270,7 @@ impl Directory {
                 let policies = Arc::make_mut(&mut self.policies);
                 let slot = policies.entry(*id).or_default();
                 let joined = slot.versions.join(offered, horizon);
+                slot.title.take(told, joined);
                 let policy =
                     slot.versions.parts().iter().map(Option::as_deref).collect::<Option<Vec<_>>>();
                 let policy = policy.and_then(|parts| Policy::joined(&parts));
@@ -268,14 +285,14 @@ impl Directory {
             Body::Location(id, location) => {
                 let trusted = location.as_ref().is_some_and(|location| location.trusted);
                 let number = self.location(*id);
-                self.put_location(number, told.offer(location.clone(), trusted), horizon)
+                self.put_location(number, told, told.offer(location.clone(), trusted))
             }
             Body::MfaTrusted(ranges) => {
                 let location = ranges
                     .clone()
                     .map(|ranges| Location { trusted: true, place: Place::Ranges(ranges) });
                 let trusted = location.is_some();
-                self.put_location(MFA_TRUSTED, told.offer(location, trusted), horizon)
+                self.put_location(MFA_TRUSTED, told, told.offer(location, trusted))
             }
             Body::Settings(settings) => {
                 let offered = told.offer(settings.clone(), false);
@@ -297,15 +314,19 @@ impl Directory {
     fn put_location(
         &mut self,
         number: u32,
+        told: &Told<'_>,
         offered: Offered<'_, Option<Location>>,
-        horizon: Duration,
     ) -> Joined {
         let locations = Arc::make_mut(&mut self.locations);
         if locations.len() <= number as usize {
             locations.resize_with(number as usize + 1, LocationSlot::default);
         }
         let slot = locations.get_mut(number as usize);
-        slot.map_or(Joined::Lower, |slot| slot.versions.join(offered, horizon))
+        slot.map_or(Joined::Lower, |slot| {
+            let joined = slot.versions.join(offered, told.horizon);
+            slot.title.take(told, joined);
+            joined
+        })
     }
 
     /// Joins a single membership change.

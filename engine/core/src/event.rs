@@ -433,7 +433,7 @@ impl Canonical {
                 self.0.update([7, *compliance as u8]);
                 self.key(*device);
             }
-            Fact::Version(Version { part: Part { version, index, count }, body }) => {
+            Fact::Version(Version { part: Part { version, index, count }, body, title: _ }) => {
                 self.0.update([9]);
                 self.text(version);
                 self.number(u64::from(*index));
@@ -627,7 +627,7 @@ mod tests {
         let name = || Name::parse("contoso").expect("a name");
         let revoked = |what| Fact::Revoked { what, user: None };
         let part = || Part { version: String::new(), index: 0, count: 1 };
-        let version = |body| Fact::Version(Version { part: part(), body });
+        let version = |body| Fact::Version(Version { part: part(), body, title: String::new() });
         let causes = [
             RevocationCause::PasswordChanged,
             RevocationCause::PasswordReset,

@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::consequence::Facet;
 use crate::decide::decide_before;
 use crate::decision::{Answer, BlockRow, Decision, Finding, Reason, Refusal, ScopeName};
-use crate::directory::{Compiled, Directory};
+use crate::directory::{Compiled, Directory, Standing};
 use crate::evaluate::{Counting, Known, Stance, Subject};
 use crate::event::Stream;
 use crate::freshness::{At, WhenStale};
@@ -423,6 +423,14 @@ impl Witness for Trace<'_> {
 }
 
 impl Trace<'_> {
+    /// A policy of the token's tenant, by its name.
+    fn policy_name(&self, standing: &Standing) -> String {
+        let id = &standing.policy.id;
+        let directory = remedy::directory(self.snapshot, self.request);
+        let name = directory.map(|directory| directory.policy_name(id));
+        format!("policy `{}`", name.unwrap_or_else(|| id.to_string()))
+    }
+
     /// D1 reads the claims alone.
     fn look_at_token(&self, now: UnixMillis) {
         let mut observed = self.observed.borrow_mut();
@@ -558,7 +566,7 @@ impl Trace<'_> {
                 }
             }
             Sight::Block { policy, row } => {
-                let name = format!("policy `{}`", policy.policy.id);
+                let name = self.policy_name(policy);
                 observed.text(Rule::D5, name, row_text(row));
                 if !observed.is_report {
                     match row {
@@ -571,7 +579,7 @@ impl Trace<'_> {
                 }
             }
             Sight::DemandsMore { policy, passes } => {
-                let name = format!("policy `{}`", policy.policy.id);
+                let name = self.policy_name(policy);
                 let text = if passes {
                     "demands more here than at the sign-in; the token is judged, and passes"
                 } else {
@@ -587,7 +595,7 @@ impl Trace<'_> {
                 observed.note(Rule::D7, "sign-in frequency", Value::Length(frequency));
             }
             Sight::Change { policy, changed, counts } => {
-                let name = format!("policy `{}`", policy.policy.id);
+                let name = self.policy_name(policy);
                 let text = if counts {
                     "changed after the token was issued, longer ago than the grace"
                 } else {
@@ -685,11 +693,7 @@ fn address_seen(subject: &Subject<'_>, observed: &mut Observed) {
 }
 
 /// P3: how one policy stands to the token.
-fn policy_seen(
-    subject: &Subject<'_>,
-    standing: &crate::directory::Standing,
-    observed: &mut Observed,
-) {
+fn policy_seen(subject: &Subject<'_>, standing: &Standing, observed: &mut Observed) {
     let policy = &standing.policy;
     let is_subject = subject.is_subject(standing);
     let is_resource = subject.is_resource(&policy.applications);
@@ -721,7 +725,7 @@ fn policy_seen(
     if policy.mode == PolicyMode::ReportOnly {
         text.push_str(" (report-only)");
     }
-    let name = format!("policy `{}`", policy.id);
+    let name = format!("policy `{}`", subject.directory.policy_name(&policy.id));
     observed.note(Rule::P3, name, Value::Since(standing.changed, text));
 }
 

@@ -20,6 +20,8 @@ pub struct Statement {
     pub at: UnixMillis,
     /// What.
     pub word: Word,
+    /// What people call it.
+    pub title: String,
 }
 
 /// What is in force.
@@ -54,6 +56,7 @@ impl Snapshot {
         let declared = declared.into_iter().map(|(name, declared)| Statement {
             at: declared.at(),
             word: Word::Source(name, declared.declaration),
+            title: String::new(),
         });
         let mut statements: Vec<_> = declared.collect();
         if let Some(directory) = self.state.directories.get(number) {
@@ -119,7 +122,7 @@ mod tests {
     }
 
     fn told(body: Body) -> Fact {
-        Fact::Version(Version { part: Part::WHOLE, body })
+        Fact::Version(Version { part: Part::WHOLE, body, title: String::new() })
     }
 
     fn hq(ranges: &str, trusted: bool) -> Body {

@@ -238,6 +238,9 @@ pub struct Version {
     pub part: Part,
     /// What it says.
     pub body: Body,
+    /// What people call it; empty where nobody said. No decision reads it, and another name is no change of
+    /// content (P8).
+    pub title: String,
 }
 
 /// The place of a record among those that make one version.

@@ -365,7 +365,10 @@ impl Needed {
     }
 }
 
-fn directory<'s>(snapshot: &'s Snapshot, request: &AccessRequest<'_>) -> Option<&'s Directory> {
+pub(crate) fn directory<'s>(
+    snapshot: &'s Snapshot,
+    request: &AccessRequest<'_>,
+) -> Option<&'s Directory> {
     let token = request.token.as_ref().ok()?;
     let (number, _) = snapshot.state.tenants.get(token.tenant())?;
     snapshot.state.directories.get(number)

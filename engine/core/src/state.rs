@@ -114,7 +114,8 @@ impl State {
             Consequence::Version { version, at, hash } => {
                 let part = &version.part;
                 let offered = Offered { part, at, hash, trusted: false, value: (), appended };
-                let told = Told { body: &version.body, offered, horizon: self.horizon };
+                let (body, title) = (&version.body, &*version.title);
+                let told = Told { body, title, offered, horizon: self.horizon };
                 self.change_directory(tenant, |directory, intern| directory.put(&told, intern))
             }
             Consequence::Member { group, user, at, membership } => {

@@ -95,7 +95,7 @@ fn office(ranges: usize, first: u32) -> Body {
 }
 
 fn told(body: Body) -> Fact {
-    Fact::Version(Version { part: Part::WHOLE, body })
+    Fact::Version(Version { part: Part::WHOLE, body, title: String::new() })
 }
 
 /// The reason that is named first for anna's token of a tenant, seen at an address.

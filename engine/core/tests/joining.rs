@@ -48,7 +48,7 @@ fn apply(builder: &mut Builder, event: &Event) -> Applied {
 }
 
 fn told(body: Body) -> Fact {
-    Fact::Version(Version { part: Part::WHOLE, body })
+    Fact::Version(Version { part: Part::WHOLE, body, title: String::new() })
 }
 
 fn ranges(text: &str) -> Arc<RangeSet> {

@@ -41,6 +41,7 @@ pub(crate) fn policy_changed(message: v1::PolicyChanged) -> Result<Fact, Invalid
         sign_in_frequency_s,
         sign_in_every_time,
         cae,
+        display_name,
         part,
     } = message;
     let mode = match v1::PolicyState::try_from(state) {
@@ -82,7 +83,7 @@ pub(crate) fn policy_changed(message: v1::PolicyChanged) -> Result<Fact, Invalid
         },
         evaluation,
     };
-    version(part, Body::Policy(id, Some(Arc::new(body))))
+    titled(part, Body::Policy(id, Some(Arc::new(body))), display_name)
 }
 
 pub(crate) fn policy_deleted(message: v1::PolicyDeleted) -> Result<Fact, InvalidEvent> {
@@ -91,7 +92,7 @@ pub(crate) fn policy_deleted(message: v1::PolicyDeleted) -> Result<Fact, Invalid
 }
 
 pub(crate) fn location_changed(message: v1::LocationChanged) -> Result<Fact, InvalidEvent> {
-    let v1::LocationChanged { location, trusted, ranges, countries, part } = message;
+    let v1::LocationChanged { location, trusted, ranges, countries, display_name, part } = message;
     let place = match (ranges, countries) {
         (Some(v1::IpRanges { cidrs }), None) => {
             Place::Ranges(ranges_of("location_changed.ranges.cidrs", &cidrs)?)
@@ -106,7 +107,7 @@ pub(crate) fn location_changed(message: v1::LocationChanged) -> Result<Fact, Inv
         }
     };
     let id = key("location_changed.location", &location)?;
-    version(part, Body::Location(id, Some(Location { trusted, place })))
+    titled(part, Body::Location(id, Some(Location { trusted, place })), display_name)
 }
 
 pub(crate) fn location_deleted(message: v1::LocationDeleted) -> Result<Fact, InvalidEvent> {
@@ -183,6 +184,19 @@ pub(crate) fn member_removed(message: &v1::MemberRemoved) -> Result<Fact, Invali
 }
 
 fn version(part: Option<v1::Part>, body: Body) -> Result<Fact, InvalidEvent> {
+    titled(part, body, String::new())
+}
+
+/// A version of something that people have a name for.
+fn titled(part: Option<v1::Part>, body: Body, title: String) -> Result<Fact, InvalidEvent> {
+    if title.len() > limits::ID_BYTES_MAX {
+        let problem =
+            format!("has {} bytes; at most {} are kept", title.len(), limits::ID_BYTES_MAX);
+        return Err(field("display_name", problem));
+    }
+    if title.contains(char::is_control) {
+        return Err(field("display_name", "holds a control character".to_owned()));
+    }
     let part = match part.unwrap_or_default() {
         v1::Part { count: 0 | 1, index: 0, .. } => Part::WHOLE,
         v1::Part { version, index, count } => {
@@ -192,12 +206,16 @@ fn version(part: Option<v1::Part>, body: Body) -> Result<Fact, InvalidEvent> {
                 format!("is {count}, and the index {index}; count from 0")
             } else {
                 name("part.version", &version)?;
-                return Ok(Fact::Version(Version { part: Part { version, index, count }, body }));
+                return Ok(Fact::Version(Version {
+                    part: Part { version, index, count },
+                    body,
+                    title,
+                }));
             };
             return Err(field("part.count", problem));
         }
     };
-    Ok(Fact::Version(Version { part, body }))
+    Ok(Fact::Version(Version { part, body, title }))
 }
 
 fn users_of(users: v1::PolicyUsers) -> Result<Users, InvalidEvent> {
@@ -314,7 +332,7 @@ pub(crate) fn check_time(
     has_event_time: bool,
     is_ahead: bool,
 ) -> Result<(), InvalidEvent> {
-    let Fact::Version(Version { part, body }) = fact else { return Ok(()) };
+    let Fact::Version(Version { part, body, title: _ }) = fact else { return Ok(()) };
     let problem = match (part.count > 1, body) {
         (_, Body::Group(..)) if !has_event_time => "is missing; give when the reading began",
         (true, _) if !has_event_time => "is missing; all parts of a version have the same",

@@ -32,10 +32,10 @@ pub struct Hashed {
 
 /// The event that tells a statement. It may be too large for one record.
 pub fn event(tenant: &str, source: &str, statement: &Statement) -> Result<v1::Event, Hashed> {
-    let Statement { at, word } = statement;
+    let Statement { at, word, title } = statement;
     let fact = match word {
         Word::Source(name, declaration) => Ok(source_declared(name.as_str(), *declaration)),
-        Word::Object(body) => object(body),
+        Word::Object(body) => object(body, title),
         Word::Member { group, user, membership } => member(*group, *user, *membership),
     };
     let fact = fact.map_err(|id| Hashed { object: name_of(word), id })?;
@@ -105,11 +105,16 @@ fn member(group: ObjectKey, user: ObjectKey, membership: Membership) -> Result<F
     })
 }
 
-fn object(body: &Body) -> Result<Fact, ObjectKey> {
+fn object(body: &Body, title: &str) -> Result<Fact, ObjectKey> {
+    let display_name = title.to_owned();
     Ok(match body {
-        Body::Policy(_, Some(policy)) => Fact::PolicyChanged(policy_changed(policy)?),
+        Body::Policy(_, Some(policy)) => {
+            Fact::PolicyChanged(v1::PolicyChanged { display_name, ..policy_changed(policy)? })
+        }
         Body::Policy(id, None) => Fact::PolicyDeleted(v1::PolicyDeleted { policy: text(*id)? }),
-        Body::Location(id, Some(location)) => Fact::LocationChanged(changed(*id, location)?),
+        Body::Location(id, Some(location)) => {
+            Fact::LocationChanged(v1::LocationChanged { display_name, ..changed(*id, location)? })
+        }
         Body::Location(id, None) => {
             Fact::LocationDeleted(v1::LocationDeleted { location: text(*id)? })
         }
@@ -167,6 +172,7 @@ fn policy_changed(policy: &Policy) -> Result<v1::PolicyChanged, ObjectKey> {
         Ok(v1::PolicyLocations { include, exclude })
     });
     Ok(v1::PolicyChanged {
+        display_name: String::new(),
         policy: id.to_string(),
         state: state.into(),
         users: Some(users),
@@ -219,7 +225,8 @@ fn changed(id: ObjectKey, location: &Location) -> Result<v1::LocationChanged, Ob
         Place::Unknowable => (None, None),
     };
     let (location, trusted) = (text(id)?, *trusted);
-    Ok(v1::LocationChanged { location, trusted, ranges, countries, part: None })
+    let display_name = String::new();
+    Ok(v1::LocationChanged { location, trusted, ranges, countries, display_name, part: None })
 }
 
 fn selected(selected: &Selected) -> Result<v1::UsersAndGroups, ObjectKey> {

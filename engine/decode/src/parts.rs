@@ -69,7 +69,7 @@ fn body_of(event: &v1::Event) -> Result<Option<Body>, InvalidEvent> {
     let received_ms = event.event_time_ms.max(i64::try_from(SECONDS_BELOW).unwrap_or(i64::MAX));
     let decoded = native::event_of(v1::Event { received_ms, ..event.clone() })?;
     Ok(match decoded.event.fact {
-        Fact::Version(Version { part: _, body }) => Some(body),
+        Fact::Version(Version { part: _, body, title: _ }) => Some(body),
         _ => None,
     })
 }
@@ -97,6 +97,7 @@ fn lists(fact: &mut WireFact) -> Vec<&mut Vec<String>> {
 fn policy_lists(policy: &mut v1::PolicyChanged) -> Vec<&mut Vec<String>> {
     let v1::PolicyChanged {
         policy: _,
+        display_name: _,
         state: _,
         users,
         workloads,

@@ -499,7 +499,8 @@ fn a_tenant_and_its_users_are_shown(at: &[&str]) {
     let text = show(&["--user", "frank"]);
     for line in [
         &format!("user frank of tenant {TENANT}\ncutoff     20"),
-        "Z  user\naccount    20",
+        "Z  user, by account disabled at embedded/0@",
+        "\naccount    20",
         "Z  disabled by hr\n",
     ] {
         assert!(text.contains(line), "{line}: {text}");

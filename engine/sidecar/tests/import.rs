@@ -156,6 +156,7 @@ fn graph_is_imported_and_a_second_time_changes_nothing() {
     assert_ne!(imported, nothing);
     assert_eq!(decided("198.51.100.9"), Some(0));
     assert_eq!(decided("203.0.113.9"), Some(3));
+    assert!(tenant(&at).contains("\nlocation   HQ (hq): 1 ranges"), "{}", tenant(&at));
 
     let generation = generation(&at);
     let text = success(&import(&[&locations, &enabled, &cae], &[]));
@@ -163,6 +164,15 @@ fn graph_is_imported_and_a_second_time_changes_nothing() {
     assert!(text.ends_with(last), "{text}");
     assert_eq!(digest(), imported, "a second import changes nothing");
     assert_eq!(self::generation(&at), generation, "nor publishes anything");
+
+    // Another name is told, and decides nothing.
+    let text = std::fs::read_to_string(&locations).expect("written");
+    let renamed = site.file("renamed.json", &text.replace("HQ", "Main office"));
+    let text = success(&import(&[&renamed, &enabled, &cae], &[]));
+    let last = "\n2 stood already, 1 are published, 0 are deleted, and decisions follow them\n";
+    assert!(text.ends_with(last), "{text}");
+    assert!(tenant(&at).contains("\nlocation   Main office (hq): 1 ranges"), "{}", tenant(&at));
+    assert_eq!(digest(), imported, "nothing decides by it");
 
     success(&import(&[&disabled], &[]));
     assert_eq!(decided("203.0.113.9"), Some(0));

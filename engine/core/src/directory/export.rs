@@ -20,8 +20,9 @@ use crate::version::Versions;
 /// Finds who has a number.
 type Subject<'s> = dyn Fn(u32) -> Option<ObjectKey> + 's;
 
-fn standing<T: Clone>(versions: &Versions<T>, body: Body) -> Option<Statement> {
-    Some(Statement { at: versions.since()?, word: Word::Object(body) })
+fn standing<T: Clone>(versions: &Versions<T>, body: Body, title: &str) -> Option<Statement> {
+    let title = title.to_owned();
+    Some(Statement { at: versions.since()?, word: Word::Object(body), title })
 }
 
 impl Directory {
@@ -33,14 +34,14 @@ impl Directory {
     /// Everything: settings, MFA-trusted ranges, locations, groups, policies, each by id.
     pub(crate) fn state(&self, statements: &mut Vec<Statement>, subject: &Subject<'_>) {
         let settings = self.settings_view().and_then(|view| {
-            standing(&self.settings, Body::Settings(Some(Arc::new(view.settings))))
+            standing(&self.settings, Body::Settings(Some(Arc::new(view.settings))), "")
         });
         statements.extend(settings);
         if let Some(slot) = self.slot(MFA_TRUSTED)
             && slot.location().is_some()
         {
             let ranges = Arc::new(slot.all_ranges());
-            statements.extend(standing(&slot.versions, Body::MfaTrusted(Some(ranges))));
+            statements.extend(standing(&slot.versions, Body::MfaTrusted(Some(ranges)), ""));
         }
         for (id, number) in sorted(self.location_numbers.iter()) {
             statements.extend(self.slot(*number).into_iter().flat_map(|slot| slot.statements(*id)));
@@ -53,7 +54,8 @@ impl Directory {
                 slot.versions.parts().iter().map(Option::as_deref).collect();
             let policy = parts.and_then(|parts| Policy::joined(&parts));
             statements.extend(policy.and_then(|policy| {
-                standing(&slot.versions, Body::Policy(*id, Some(Arc::new(policy))))
+                let body = Body::Policy(*id, Some(Arc::new(policy)));
+                standing(&slot.versions, body, &slot.title.0)
             }));
         }
     }
@@ -73,7 +75,7 @@ impl Directory {
             let mut members: Vec<_> = all.iter().filter_map(subject).collect();
             members.sort_unstable();
             let word = Word::Object(Body::Group(id, Arc::new(members)));
-            statements.push(Statement { at: stamp.at, word });
+            statements.push(Statement { at: stamp.at, word, title: String::new() });
         }
         let changes = group.members.changes();
         let changes = changes.filter_map(|(number, change)| Some((subject(number)?, change)));
@@ -85,7 +87,7 @@ impl Directory {
             statements.extend(memberships.iter().filter(|(is_told, _)| *is_told).map(
                 |(_, membership)| {
                     let word = Word::Member { group: id, user, membership: *membership };
-                    Statement { at: change.at, word }
+                    Statement { at: change.at, word, title: String::new() }
                 },
             ));
         }
@@ -102,11 +104,21 @@ impl LocationSlot {
         RangeSet::joined(self.ranges().map(|set| &**set))
     }
 
+    /// The countries of every part, as they were written.
+    fn all_codes(&self) -> Vec<String> {
+        let parts = self.versions.parts().iter().flatten();
+        let codes = parts.filter_map(|part| match &part.place {
+            Place::Countries { codes, .. } => Some(codes),
+            Place::Ranges(_) | Place::Unknowable => None,
+        });
+        codes.flatten().cloned().collect()
+    }
+
     fn statements(&self, id: ObjectKey) -> Vec<Statement> {
         let mut statements = Vec::new();
         let at = |at, location| {
             let word = Word::Object(Body::Location(id, location));
-            Statement { at, word }
+            Statement { at, word, title: self.title.0.to_string() }
         };
         let since = self.versions.since().unwrap_or_default();
         let is_trusted = self.versions.stamp().is_some_and(|stamp| stamp.trusted);
@@ -121,6 +133,9 @@ impl LocationSlot {
         if let Some(Location { trusted, place }) = self.location() {
             let place = match place {
                 _ if self.has_ranges() => Place::Ranges(Arc::new(self.all_ranges())),
+                Place::Countries { or_unknown, .. } => {
+                    Place::Countries { codes: self.all_codes(), or_unknown: *or_unknown }
+                }
                 place => place.clone(),
             };
             statements.push(at(since, Some(Location { trusted: *trusted, place })));

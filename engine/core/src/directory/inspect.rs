@@ -40,6 +40,8 @@ pub struct SettingsView {
 pub struct PolicyView {
     /// Its id.
     pub id: Name,
+    /// What people call it; may be empty.
+    pub title: String,
     /// Whether it is in force.
     pub mode: PolicyMode,
     /// What it demands.
@@ -94,6 +96,8 @@ pub enum Obstacle {
 pub struct LocationView {
     /// Its id; `None`: the ranges that MFA trusts.
     pub id: Option<ObjectKey>,
+    /// What people call it; may be empty.
+    pub title: String,
     /// By what it is known.
     pub kind: LocationKind,
     /// How many ranges it has.
@@ -183,6 +187,7 @@ impl Directory {
                 self.view.policies.iter().find(|standing| standing.policy.id == compiled.id);
             Some(PolicyView {
                 id: policy.id.clone(),
+                title: slot.title.0.to_string(),
                 mode: policy.mode,
                 grant: policy.grant,
                 frequency: policy.frequency,
@@ -257,6 +262,7 @@ impl Directory {
             let location = slot.versions.parts().first()?.as_ref()?;
             Some(LocationView {
                 id,
+                title: slot.title.0.to_string(),
                 kind: match location.place {
                     Place::Ranges(_) => LocationKind::Ranges,
                     Place::Countries { .. } => LocationKind::Countries,
@@ -315,7 +321,15 @@ impl Directory {
             return "MfaTrusted".to_owned();
         }
         let is_it = |(_, known): &(&ObjectKey, &u32)| **known == number;
-        self.location_numbers.iter().find(is_it).map(|(id, _)| id.to_string()).unwrap_or_default()
+        let id = self.location_numbers.iter().find(is_it).map(|(id, _)| id.to_string());
+        let title = self.slot(number).map(|slot| &*slot.title.0).unwrap_or_default();
+        titled(title, &id.unwrap_or_default())
+    }
+
+    /// What a policy is called.
+    pub(crate) fn policy_name(&self, id: &Name) -> String {
+        let slot = ObjectKey::parse(id.as_str()).ok().and_then(|id| self.policies.get(&id));
+        titled(slot.map(|slot| &*slot.title.0).unwrap_or_default(), id.as_str())
     }
 
     /// The country of an address, where it matters.
@@ -355,6 +369,11 @@ impl Directory {
         });
         ranges.chain(by_country)
     }
+}
+
+/// An id with the name that people have for it.
+fn titled(title: &str, id: &str) -> String {
+    if title.is_empty() || title == id { id.to_owned() } else { format!("{title} ({id})") }
 }
 
 impl Mode {

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::text::{count, fault, shown};
+use super::text::{count, fault, named, shown};
 use super::{Kind, Object, changed};
 use crate::limits::GRAPH_PLACES_SHOWN;
 
@@ -166,10 +166,12 @@ fn told(
     if trusted {
         understood.push(("trusted", "`AllTrusted` means it".to_owned()));
     }
+    let name = location.display_name.unwrap_or_default();
+    let display_name = named(&name);
     Ok(Object {
         kind: Kind::Location,
         id: location.id.clone(),
-        name: location.display_name.unwrap_or_default(),
+        name,
         at: changed(location.modified_date_time.as_ref(), location.created_date_time.as_ref())?,
         written: None,
         fact: Fact::LocationChanged(v1::LocationChanged {
@@ -177,6 +179,7 @@ fn told(
             trusted,
             ranges,
             countries,
+            display_name,
             part: None,
         }),
         understood,

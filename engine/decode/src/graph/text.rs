@@ -1,5 +1,6 @@
 //! How what Graph said is shown, and whether it says anything.
 
+use caed_core::limits;
 use serde_json::{Map, Value};
 
 use crate::limits::GRAPH_TEXT_CHARS_MAX;
@@ -12,6 +13,14 @@ pub(super) fn shown(text: &str) -> String {
 /// What is wrong with a member. It quotes what stands there, which may be anything.
 pub(super) fn fault(error: &serde_json::Error) -> String {
     line(&error.to_string(), 3 * GRAPH_TEXT_CHARS_MAX)
+}
+
+/// A name as a record takes it: without control characters, and not endless.
+pub(super) fn named(name: &str) -> String {
+    let mut name = name.replace(char::is_control, "\u{fffd}");
+    let end = (0..=limits::ID_BYTES_MAX).rev().find(|end| name.is_char_boundary(*end));
+    name.truncate(end.unwrap_or_default());
+    name
 }
 
 fn line(text: &str, characters_max: usize) -> String {

@@ -7,6 +7,7 @@ use caed_core::time::UnixMillis;
 use caed_decode::graph::{self, Kind, Object};
 use caed_decode::parts;
 use caed_proto::v1;
+use caed_proto::v1::event::Fact;
 use caed_proto::v1::operations_client::OperationsClient;
 use tonic::transport::Channel;
 
@@ -25,6 +26,7 @@ pub(super) struct Standing {
     /// As it was told, but for the long ids of locations: of these only the hash is kept.
     pub(super) id: String,
     content_hash: String,
+    name: String,
     since_ms: i64,
 }
 
@@ -36,19 +38,20 @@ impl InForce {
     ) -> anyhow::Result<Self> {
         let v1::GetTenantReply { settings_edition, policies, locations, knowledge, .. } =
             tenant::ask(operations, tenant).await?;
-        let settings = settings_edition.map(|edition| (Kind::Settings, String::new(), edition));
+        let settings =
+            settings_edition.map(|edition| (Kind::Settings, String::new(), String::new(), edition));
         let policies = policies
             .into_iter()
-            .filter_map(|policy| Some((Kind::Policy, policy.policy, policy.edition?)));
+            .filter_map(|it| Some((Kind::Policy, it.policy, it.display_name, it.edition?)));
         let locations = locations
             .into_iter()
-            .filter_map(|location| Some((Kind::Location, location.location, location.edition?)));
+            .filter_map(|it| Some((Kind::Location, it.location, it.display_name, it.edition?)));
         // Graph does not know the ranges that MFA trusts, which have no id.
-        let locations = locations.filter(|(_, id, _)| !id.is_empty());
+        let locations = locations.filter(|(_, id, ..)| !id.is_empty());
         let all = settings.into_iter().chain(policies).chain(locations);
-        let objects = all.map(|(kind, id, v1::Edition { since_ms, content_hash })| {
+        let objects = all.map(|(kind, id, name, v1::Edition { since_ms, content_hash })| {
             let shown = if kind == Kind::Policy { graph::shown_id(&id) } else { id.clone() };
-            ((kind, shown), Standing { id, content_hash, since_ms })
+            ((kind, shown), Standing { id, content_hash, name, since_ms })
         });
         let is_current = knowledge.is_some_and(|knowledge| knowledge.age_ms.is_some());
         Ok(Self { is_current, objects: objects.collect() })
@@ -64,7 +67,10 @@ impl InForce {
     pub(super) fn holds(&self, object: &Object, events: &[v1::Event]) -> anyhow::Result<bool> {
         let content = parts::fingerprint(events)?.map(|content| content.to_string());
         let standing = self.get(object.kind, &object.id);
-        Ok(standing.is_some_and(|standing| content.as_ref() == Some(&standing.content_hash)))
+        let name = events.first().map(name_of).unwrap_or_default();
+        Ok(standing.is_some_and(|standing| {
+            content.as_ref() == Some(&standing.content_hash) && standing.name == name
+        }))
     }
 
     /// What is in force and gone from the files, policies first.
@@ -95,6 +101,15 @@ impl InForce {
             standings.push((kind, standing));
         }
         Ok(standings)
+    }
+}
+
+/// What people call what an event tells.
+fn name_of(event: &v1::Event) -> &str {
+    match &event.fact {
+        Some(Fact::PolicyChanged(policy)) => &policy.display_name,
+        Some(Fact::LocationChanged(location)) => &location.display_name,
+        _ => "",
     }
 }
 

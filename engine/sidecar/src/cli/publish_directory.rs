@@ -72,6 +72,15 @@ pub(super) struct Location {
     /// `AllTrusted` means it, too.
     #[arg(long)]
     trusted: bool,
+    /// What people call it.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    display_name: String,
+    /// A country that it is, in two letters, in place of ranges. May be repeated.
+    #[arg(long, value_name = "CODE", conflicts_with_all = ["range", "ranges"])]
+    country: Vec<String>,
+    /// It is also where addresses are that belong to no country.
+    #[arg(long, conflicts_with_all = ["range", "ranges"])]
+    include_unknown: bool,
     #[command(flatten)]
     ranges: Ranges,
 }
@@ -186,16 +195,20 @@ impl Policy {
 
 impl Location {
     pub(super) fn events(self) -> anyhow::Result<Vec<v1::Event>> {
-        let Self { envelope, named, trusted, ranges } = self;
+        let Self { envelope, named, display_name, trusted, country, include_unknown, ranges } =
+            self;
         let cidrs = listed(ranges.range, ranges.ranges)?;
-        let ranges = Some(v1::IpRanges { cidrs });
+        let by_country = !country.is_empty() || include_unknown;
+        let countries = by_country.then_some(v1::Countries { codes: country, include_unknown });
+        let ranges = (!by_country).then_some(v1::IpRanges { cidrs });
         parts(
             &envelope,
             Fact::LocationChanged(v1::LocationChanged {
                 location: named,
                 trusted,
                 ranges,
-                countries: None,
+                countries,
+                display_name,
                 part: None,
             }),
         )

@@ -92,8 +92,11 @@ pub(super) fn tenant(reply: &v1::GetTenantReply) -> Vec<String> {
     for policy in policies {
         lines.extend(policy_lines(policy));
     }
-    for v1::LocationReport { location, kind, ranges, trusted, edition } in locations {
-        let name = if location.is_empty() { "(MFA-trusted addresses)" } else { location };
+    for v1::LocationReport { location, kind, ranges, trusted, edition, display_name } in locations {
+        let name = match location.as_str() {
+            "" => "(MFA-trusted addresses)".to_owned(),
+            id => titled(display_name, id),
+        };
         let kind = match v1::LocationKind::try_from(*kind).unwrap_or_default() {
             v1::LocationKind::Ranges => format!("{ranges} ranges"),
             v1::LocationKind::Countries => "countries".to_owned(),
@@ -153,6 +156,11 @@ fn settings_lines(
     lines
 }
 
+/// An id with the name that people have for it.
+fn titled(name: &str, id: &str) -> String {
+    if name.is_empty() || name == id { id.to_owned() } else { format!("{name} ({id})") }
+}
+
 fn policy_lines(policy: &v1::PolicyReport) -> Vec<String> {
     let v1::PolicyReport {
         policy: id,
@@ -164,7 +172,9 @@ fn policy_lines(policy: &v1::PolicyReport) -> Vec<String> {
         cae,
         changed_ms,
         edition,
+        display_name,
     } = policy;
+    let name = titled(display_name, id);
     let mut words = vec![match v1::PolicyState::try_from(*state).unwrap_or_default() {
         v1::PolicyState::Enabled | v1::PolicyState::Unspecified => "enabled".to_owned(),
         v1::PolicyState::ReportOnly => "report-only".to_owned(),
@@ -183,7 +193,7 @@ fn policy_lines(policy: &v1::PolicyReport) -> Vec<String> {
     }
     words.push(if *enforceable { "enforceable" } else { "not enforceable" }.to_owned());
     let mut lines =
-        vec![format!("policy     {id}: {}{}", words.join(", "), since(edition.as_ref()))];
+        vec![format!("policy     {name}: {}{}", words.join(", "), since(edition.as_ref()))];
     if edition.as_ref().is_some_and(|edition| edition.since_ms != *changed_ms) {
         lines.push(format!("           its locations changed {}", instant(*changed_ms)));
     }

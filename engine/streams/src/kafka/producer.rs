@@ -218,7 +218,8 @@ mod tests {
             Fact::Source { source: Name::parse("directory").expect("a name"), declaration };
         assert_eq!(topic_of(&source), POLICIES);
         let group = ObjectKey::parse("g").expect("an id");
-        let version = Version { part: Part::WHOLE, body: Body::Settings(None) };
+        let version =
+            Version { part: Part::WHOLE, body: Body::Settings(None), title: String::new() };
         assert_eq!(topic_of(&Fact::Version(version)), POLICIES);
         let membership = Membership::Added;
         assert_eq!(topic_of(&Fact::Member { group, user: group, membership }), POLICIES);

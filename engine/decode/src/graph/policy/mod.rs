@@ -14,7 +14,7 @@ use caed_proto::v1::event::Fact;
 use serde_json::{Map, Value};
 
 use super::location::{Place, Places};
-use super::text::{fault, said, shown};
+use super::text::{fault, named, said, shown};
 use super::{Kind, Object, Obstacle, changed};
 use form::{Conditions, Policy, SessionControls};
 use listing::Listing;
@@ -103,14 +103,17 @@ pub(super) fn read(value: Map<String, Value>) -> Result<Object, String> {
     let (frequency_s, every_time) = reading.frequency(sign_in_frequency);
     reading.others(&further);
     let Reading { understood, narrowing, obstacles, remarks } = reading;
+    let name = display_name.unwrap_or_default();
+    let display_name = named(&name);
     Ok(Object {
         kind: Kind::Policy,
         id: id.clone(),
-        name: display_name.unwrap_or_default(),
+        name,
         at: changed(modified_date_time.as_ref(), created_date_time.as_ref())?,
         written: None,
         fact: Fact::PolicyChanged(v1::PolicyChanged {
             policy: id,
+            display_name,
             state: state.into(),
             users: Some(users),
             workloads: Some(workloads),

@@ -139,6 +139,7 @@ fn selected_of(selected: Selected) -> v1::UsersAndGroups {
 fn policy_of(view: PolicyView) -> v1::PolicyReport {
     let PolicyView {
         id,
+        title,
         mode,
         grant: _,
         controls,
@@ -159,6 +160,7 @@ fn policy_of(view: PolicyView) -> v1::PolicyReport {
         Evaluation::Strict => v1::CaeControl::Strict,
     };
     v1::PolicyReport {
+        display_name: title,
         policy: id.to_string(),
         state: state.into(),
         enforceable: obstacles.is_empty(),
@@ -176,13 +178,14 @@ fn policy_of(view: PolicyView) -> v1::PolicyReport {
 }
 
 fn location_of(view: &LocationView) -> v1::LocationReport {
-    let LocationView { id, kind, ranges, trusted, edition } = *view;
+    let LocationView { id, ref title, kind, ranges, trusted, edition } = *view;
     let kind = match kind {
         LocationKind::Ranges => v1::LocationKind::Ranges,
         LocationKind::Countries => v1::LocationKind::Countries,
         LocationKind::Unknowable => v1::LocationKind::Unknowable,
     };
     v1::LocationReport {
+        display_name: title.clone(),
         location: id.map(|id| id.to_string()).unwrap_or_default(),
         kind: kind.into(),
         ranges: ranges as u64,
