@@ -426,6 +426,24 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_lifetime_is_the_longer_of_both() {
+        let hours = Duration::from_hours;
+        for (long, plain) in [(2, 1), (1, 2)] {
+            let (long_lifetime, plain_lifetime) = (hours(long), hours(plain));
+            let profile = Profile { long_lifetime, plain_lifetime, ..Profile::default() };
+            assert_eq!(profile.longest_lifetime(), hours(2));
+        }
+    }
+
+    #[test]
+    fn an_issuer_that_is_added_speaks_for_one_tenant() {
+        let mut rules = Rules::default();
+        rules.issuers.add_plain("https://one", "a");
+        assert!(rules.bind("https://one", "a").is_ok());
+        assert_eq!(rules.bind("https://one", "b").err(), Some(Unbound::Issuer));
+    }
+
+    #[test]
     fn an_invalid_issuer_is_named() {
         let twice =
             [issuer("https://one", IssuerTenants::All), issuer("https://one", named(&["a"]))];
