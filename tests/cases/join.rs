@@ -63,7 +63,7 @@ proptest! {
 
     /// Replicas that read the same in different orders, batches and places, and forget at their own
     /// pace, have one digest. Where a record makes a difference to an answer, it makes one to the
-    /// digest.
+    /// digest, signs of life (E11) left out.
     #[test]
     fn replicas_at_one_frontier_have_one_digest(seed: u64, placement: [u64; 2]) {
         let mut random = Random::new(seed);
@@ -87,6 +87,9 @@ proptest! {
         // The same without one record, of which only the append time was read.
         let mut without = plainly.clone();
         let missing = random.below(without.len());
+        if matches!(records[missing].event.what, What::Heartbeat(..)) {
+            return Ok(());
+        }
         without[missing] = Step::Skip(records[missing].appended, 0);
         let poorer = plan::play(&world, &without, placement[1]).snapshot;
         let events: Vec<Event> = records.iter().map(|record| record.event).collect();
