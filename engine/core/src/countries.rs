@@ -181,6 +181,15 @@ mod tests {
     }
 
     #[test]
+    fn neighbours_of_one_country_are_counted_as_one() {
+        assert!(Countries::default().is_empty());
+        let networks = ["192.0.2.0/25", "192.0.2.128/25", "198.51.100.0/24", "2001:db8::/32"];
+        let networks = networks.map(|text| (text.parse().expect("a network"), country("DE")));
+        let countries = Countries::new(networks).expect("a database");
+        assert_eq!((countries.len(), countries.is_empty()), (3, false));
+    }
+
+    #[test]
     fn a_mapped_address_is_an_old_one() {
         let network = ("192.0.2.0/24".parse().expect("a network"), country("DE"));
         let countries = Countries::new([network]).expect("a database");

@@ -15,7 +15,7 @@ use caed_core::event::{Event, Fact};
 use caed_core::rules::{Profile, Rules};
 use caed_core::snapshot::Snapshot;
 use caed_tests::scenario::{self, Scenario};
-use caed_tests::{answer, question};
+use caed_tests::{answer, oracle, plain, question};
 
 #[test]
 fn every_scenario_is_answered_as_it_says_in_any_order() {
@@ -45,6 +45,14 @@ fn problems(scenario: &Scenario) -> Vec<String> {
     let forwards = snapshot(scenario, &rules, events.iter());
     let decision = ask(&forwards, scenario);
     answer::check(scenario, "core", &answer::of_decision(scenario, &decision), &mut problems);
+
+    // F2: scenarios don't tell it each time; the oracle does.
+    let (world, told) = (plain::world(scenario), plain::events(scenario));
+    let expected = oracle::expected(&world, &told, &plain::request(scenario)).source_age;
+    let seen = decision.source_age.map(|age| i128::try_from(age.as_millis()).expect("an age"));
+    if seen != expected {
+        problems.push(answer::differ("core, age of the source", &expected, &seen));
+    }
 
     // E1: backwards, and then once more as they happened.
     let otherwise = snapshot(scenario, &rules, events.iter().rev().chain(&events));
