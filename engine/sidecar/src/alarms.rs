@@ -93,7 +93,7 @@ impl Word {
                 let age_s = age.as_secs();
                 tracing::error!(
                     %tenant, %source, age_s,
-                    "a source of events is silent for too long, or halted: what it knows is not enforced"
+                    "a source of events is silent for too long, or halted: what happens there is not known here"
                 );
             }
             Self::SourceWell { tenant, source } => {
