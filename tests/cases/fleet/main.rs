@@ -132,7 +132,8 @@ impl City {
             return What::TenantRevoked;
         }
         let declaration = Declaration {
-            declared: true,
+            // No source gives signs of life here.
+            declared: false,
             emits_enabled: random.chance(50),
             emits_device_clear: true,
             retired: None,
