@@ -63,9 +63,10 @@ struct PolicySlot {
 struct Title(Arc<str>);
 
 impl Title {
-    /// Takes the name that comes with a version that is in force now.
-    fn take(&mut self, told: &Told<'_>, joined: Joined) {
-        if joined != Joined::Lower && *self.0 != *told.title && told.offered.part.index == 0 {
+    /// Takes the name that comes with the version in force, which is of this time.
+    fn take(&mut self, told: &Told<'_>, joined: Joined, in_force: Option<Stamp>) {
+        let is_in_force = in_force.is_some_and(|stamp| stamp.at == told.offered.at);
+        if joined != Joined::Lower && is_in_force {
             self.0 = told.title.into();
         }
     }
@@ -270,7 +271,7 @@ impl Directory {
                 let policies = Arc::make_mut(&mut self.policies);
                 let slot = policies.entry(*id).or_default();
                 let joined = slot.versions.join(offered, horizon);
-                slot.title.take(told, joined);
+                slot.title.take(told, joined, slot.versions.stamp());
                 let policy =
                     slot.versions.parts().iter().map(Option::as_deref).collect::<Option<Vec<_>>>();
                 let policy = policy.and_then(|parts| Policy::joined(&parts));
@@ -324,7 +325,7 @@ impl Directory {
         let slot = locations.get_mut(number as usize);
         slot.map_or(Joined::Lower, |slot| {
             let joined = slot.versions.join(offered, told.horizon);
-            slot.title.take(told, joined);
+            slot.title.take(told, joined, slot.versions.stamp());
             joined
         })
     }

@@ -260,3 +260,30 @@ fn a_frontier_is_behind_whatever_was_read() {
     builder.caught_up();
     assert!(builder.freeze().is_caught_up() && builder.freeze().generation() == 3);
 }
+
+/// A name comes with a version that is in force; that of the part that completes it counts.
+#[test]
+fn a_location_is_called_as_its_version_in_force_says() {
+    let named = |at, title: &str, ranges: RangeSet, part: Part| {
+        let location = Location { trusted: false, place: Place::Ranges(Arc::new(ranges)) };
+        let body = Body::Location(key("hq"), Some(location));
+        let title = title.to_owned();
+        event("directory", at, Fact::Version(Version { part, body, title }))
+    };
+    let part = |index| Part { version: "v".to_owned(), index, count: 2 };
+    let empty = RangeSet::default;
+    let mut builder = builder();
+    let mut called = |event: Event| {
+        apply(&mut builder, &event);
+        let view = builder.freeze().tenant(&event.tenant).expect("a tenant");
+        view.locations.first().map(|location| location.title.clone())
+    };
+    let later = UnixMillis::from_millis(NEW.as_millis() + 1);
+    assert_eq!(called(named(OLD, "Old", empty(), Part::WHOLE)).as_deref(), Some("Old"));
+    assert_eq!(called(named(NEW, "Office", empty(), Part::WHOLE)).as_deref(), Some("Office"));
+    assert_eq!(called(named(OLD, "Older", empty(), Part::WHOLE)).as_deref(), Some("Office"));
+    // The same version once more, under another name.
+    assert_eq!(called(named(NEW, "Tower", empty(), Part::WHOLE)).as_deref(), Some("Tower"));
+    assert_eq!(called(named(later, "First", empty(), part(0))).as_deref(), Some("Tower"));
+    assert_eq!(called(named(later, "Second", empty(), part(1))).as_deref(), Some("Second"));
+}
