@@ -450,17 +450,22 @@ impl<'a, W: Witness> Judge<'a, W> {
 
     /// D8: a token that is older than it may become.
     fn lifetime(&self, collected: &mut Collected, permitted: Duration) {
-        let permitted = permitted + self.clock_skew;
-        if self.now.floor_to_second() >= self.issued.saturating_add(permitted) {
-            collected.push(Finding::new(Reason::Lifetime, None, self.too_old(permitted)));
+        if let Some(answer) = self.too_old(permitted) {
+            collected.push(Finding::new(Reason::Lifetime, None, answer));
         }
     }
 
-    /// What is asked where a token is older than is permitted: one of the oldest second that passes.
-    fn too_old(&self, permitted: Duration) -> Answer {
-        let oldest = self.now.floor_to_second().saturating_sub(permitted).next();
+    /// What is asked where a token is older than is permitted, the skew included: one of the oldest second
+    /// that passes.
+    fn too_old(&self, permitted: Duration) -> Option<Answer> {
+        let permitted = permitted + self.clock_skew;
+        let now = self.now.floor_to_second();
+        if now < self.issued.saturating_add(permitted) {
+            return None;
+        }
         let is_refused = self.is_younger_than(limits::FRESH_TOKEN);
-        self.ask(Answer::Challenge { not_before: oldest }, is_refused)
+        let oldest = Answer::Challenge { not_before: now.saturating_sub(permitted).next() };
+        Some(self.ask(oldest, is_refused))
     }
 
     /// F3: what is known is too old.
@@ -476,12 +481,10 @@ impl<'a, W: Witness> Judge<'a, W> {
                 Answer::Deny(Refusal::Unavailable { retry_after_s })
             }
             WhenStale::Lifetime => {
-                let permitted = self.request.profile.plain_lifetime + self.clock_skew;
-                let is_young = self.now.floor_to_second() < self.issued.saturating_add(permitted);
-                if is_young || by < freshness::spread(self.token, self.issued_at) {
-                    return;
-                }
-                self.too_old(permitted)
+                let too_old = self.too_old(self.request.profile.plain_lifetime);
+                let is_due = |_: &Answer| by >= freshness::spread(self.token, self.issued_at);
+                let Some(answer) = too_old.filter(is_due) else { return };
+                answer
             }
         };
         collected.push(Finding::new(Reason::Stale, Some(since), answer));

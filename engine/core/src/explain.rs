@@ -492,11 +492,10 @@ impl Trace<'_> {
         for view in self.snapshot.sources(number, tenant) {
             let is_expected = view.is_expected();
             let SourceView { name, declaration: _, signs } = view;
-            for SignView { partition, stream, at } in signs {
+            for sign in signs {
+                let is_stale = is_expected && sign.is_stale(self.now, after.source);
+                let SignView { partition, stream, at } = sign;
                 let age = self.now.since(at);
-                let is_halted = matches!(stream, Some(Stream::Paused | Stream::Disabled));
-                let is_silent = stream != Some(Stream::Ended) && age > after.source;
-                let is_stale = is_expected && (is_halted || is_silent);
                 if is_stale {
                     let source = name.clone();
                     observed.silent.insert(Remedy::HearSource { source, partition });

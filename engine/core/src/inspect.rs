@@ -11,7 +11,7 @@ use crate::decision::ScopeName;
 use crate::directory::Directory;
 pub use crate::directory::inspect::{
     Edition, Fingerprint, GroupView, LocationKind, LocationView, MembershipView, Obstacle,
-    PolicyView, SettingsView,
+    PolicyView, SettingsView, titled,
 };
 use crate::event::{Declaration, RiskLevel, Stream};
 use crate::freshness::{Sign, Signs};
@@ -83,10 +83,18 @@ impl SourceView {
 
     /// Whether it is stale (F3).
     pub fn is_stale(&self, now: UnixMillis, after: Duration) -> bool {
-        let is_halted =
-            |sign: &SignView| matches!(sign.stream, Some(Stream::Paused | Stream::Disabled));
-        self.is_expected()
-            && (self.signs.iter().any(is_halted) || self.age(now).is_some_and(|age| age > after))
+        self.is_expected() && self.signs.iter().any(|sign| sign.is_stale(now, after))
+    }
+}
+
+impl SignView {
+    /// Whether the stream is halted, or was heard too long ago, where something is expected of it (F3).
+    pub fn is_stale(&self, now: UnixMillis, after: Duration) -> bool {
+        match self.stream {
+            Some(Stream::Paused | Stream::Disabled) => true,
+            Some(Stream::Ended) => false,
+            Some(Stream::Enabled) | None => now.since(self.at) > after,
+        }
     }
 }
 

@@ -49,7 +49,14 @@ pub fn event(tenant: &str, source: &str, statement: &Statement) -> Result<v1::Ev
     })
 }
 
-fn tenant_settings(settings: &Settings) -> Result<v1::TenantSettings, ObjectKey> {
+/// A tenant's settings, with its ids as `texts` writes them.
+pub fn tenant_settings<E>(
+    settings: &Settings,
+    texts: impl Fn(&[ObjectKey]) -> Result<Vec<String>, E>,
+) -> Result<v1::TenantSettings, E> {
+    let selected = |Selected { users, groups }: &Selected| {
+        Ok(v1::UsersAndGroups { users: texts(users)?, groups: texts(groups)? })
+    };
     let Settings { mode, only, except, strict, incapable } = settings;
     let cae = match mode {
         Mode::On => v1::CaeMode::On,
@@ -123,7 +130,7 @@ fn object(body: &Body, title: &str) -> Result<Fact, ObjectKey> {
             Fact::MfaTrustedRangesChanged(v1::MfaTrustedRangesChanged { cidrs, part: None })
         }
         Body::MfaTrusted(None) => Fact::MfaTrustedRangesDeleted(v1::MfaTrustedRangesDeleted {}),
-        Body::Settings(Some(told)) => Fact::TenantSettings(tenant_settings(told)?),
+        Body::Settings(Some(told)) => Fact::TenantSettings(tenant_settings(told, texts)?),
         Body::Settings(None) => Fact::TenantSettingsDeleted(v1::TenantSettingsDeleted {}),
         Body::Group(id, members) => Fact::GroupRead(v1::GroupRead {
             group: text(*id)?,
@@ -148,16 +155,6 @@ fn policy_changed(policy: &Policy) -> Result<v1::PolicyChanged, ObjectKey> {
         frequency,
         evaluation,
     } = policy;
-    let state = match mode {
-        PolicyMode::Enabled => v1::PolicyState::Enabled,
-        PolicyMode::ReportOnly => v1::PolicyState::ReportOnly,
-        PolicyMode::Disabled => v1::PolicyState::Disabled,
-    };
-    let cae = match evaluation {
-        Evaluation::Unset => v1::CaeControl::Unspecified,
-        Evaluation::Disabled => v1::CaeControl::Disabled,
-        Evaluation::Strict => v1::CaeControl::Strict,
-    };
     let Workloads { all, include: workloads, exclude: not_workloads } = workloads;
     let users = v1::PolicyUsers {
         include_users: users(include)?,
@@ -174,7 +171,7 @@ fn policy_changed(policy: &Policy) -> Result<v1::PolicyChanged, ObjectKey> {
     Ok(v1::PolicyChanged {
         display_name: String::new(),
         policy: id.to_string(),
-        state: state.into(),
+        state: policy_state(*mode).into(),
         users: Some(users),
         workloads: Some(v1::PolicyWorkloads {
             include: listed(&[(WORKLOADS, *all)], workloads)?,
@@ -190,7 +187,7 @@ fn policy_changed(policy: &Policy) -> Result<v1::PolicyChanged, ObjectKey> {
             Some(Frequency::EveryTime) | None => 0,
         },
         sign_in_every_time: *frequency == Some(Frequency::EveryTime),
-        cae: cae.into(),
+        cae: cae_control(*evaluation).into(),
         part: None,
     })
 }
@@ -229,11 +226,6 @@ fn changed(id: ObjectKey, location: &Location) -> Result<v1::LocationChanged, Ob
     Ok(v1::LocationChanged { location, trusted, ranges, countries, display_name, part: None })
 }
 
-fn selected(selected: &Selected) -> Result<v1::UsersAndGroups, ObjectKey> {
-    let Selected { users, groups } = selected;
-    Ok(v1::UsersAndGroups { users: texts(users)?, groups: texts(groups)? })
-}
-
 fn cidrs(ranges: &RangeSet) -> Vec<String> {
     ranges.networks().map(|network| network.to_string()).collect()
 }
@@ -254,4 +246,22 @@ fn text(id: ObjectKey) -> Result<String, ObjectKey> {
 
 fn millis(at: UnixMillis) -> i64 {
     i64::try_from(at.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Whether a policy is in force, on the wire.
+pub const fn policy_state(mode: PolicyMode) -> v1::PolicyState {
+    match mode {
+        PolicyMode::Enabled => v1::PolicyState::Enabled,
+        PolicyMode::ReportOnly => v1::PolicyState::ReportOnly,
+        PolicyMode::Disabled => v1::PolicyState::Disabled,
+    }
+}
+
+/// What a policy says of continuous access evaluation itself, on the wire.
+pub const fn cae_control(evaluation: Evaluation) -> v1::CaeControl {
+    match evaluation {
+        Evaluation::Unset => v1::CaeControl::Unspecified,
+        Evaluation::Disabled => v1::CaeControl::Disabled,
+        Evaluation::Strict => v1::CaeControl::Strict,
+    }
 }

@@ -18,7 +18,6 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::limits;
 use crate::pdp::Pdp;
 
 const VERDICTS: [(Verdict, &str); 3] =
@@ -247,16 +246,13 @@ impl Collected {
     fn sources(&self, encoder: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
         let moment = self.pdp.moment();
         let now = moment.now();
-        let mut ages: Vec<_> = moment
-            .expected_sources()
-            .filter_map(|(tenant, view)| Some((view.age(now)?, tenant, view.name)))
-            .collect();
-        ages.sort_unstable_by(|one, other| other.cmp(one));
         let help = "Time since a declared source of events gave a sign of life, by tenant";
         let unit = Some(&Unit::Seconds);
         let mut family = encoder.encode_descriptor("source_age", help, unit, MetricType::Gauge)?;
-        for (age, tenant, source) in ages.iter().take(limits::SOURCES_SHOWN_MAX) {
-            let labels = [("tenant", tenant.as_str()), ("source", source.as_str())];
+        for (tenant, view) in moment.silent_sources() {
+            // Of a source whose streams have all ended nothing is expected.
+            let Some(age) = view.age(now) else { continue };
+            let labels = [("tenant", tenant.as_str()), ("source", view.name.as_str())];
             ConstGauge::new(age.as_secs_f64()).encode(family.encode_family(&labels)?)?;
         }
         let help = "Declared sources of events that are silent for too long, or halted";

@@ -3,6 +3,7 @@
 //! It adds to a decision what is not the snapshot's: the clock's `now`, how old the knowledge is,
 //! and the count of what was answered.
 
+use std::cmp::Reverse;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,12 +13,15 @@ use caed_core::decide::decide;
 use caed_core::decision::{Decision, Verdict};
 use caed_core::explain::{Explanation, explain};
 use caed_core::freshness::At;
+use caed_core::ids::Name;
+use caed_core::inspect::SourceView;
 use caed_core::publish::{Loaded, SnapshotReader};
 use caed_core::request::{AccessRequest, Malformed, Seen, Token};
 use caed_core::rules::{Profile, SHIPPED};
 use caed_core::snapshot::Snapshot;
 use caed_core::time::{Clock, UnixMillis};
 
+use crate::limits;
 use crate::metrics::DecisionCounts;
 
 /// Decides by the newest snapshot.
@@ -142,6 +146,15 @@ impl Moment<'_> {
     /// The names of the shipped profiles.
     pub fn profile_names(&self) -> impl Iterator<Item = &'static str> + '_ {
         self.pdp.profiles.shipped.iter().map(|(name, _)| *name)
+    }
+
+    /// Sources that are declared to give signs of life, the one that has been silent the longest first; as many
+    /// as are shown.
+    pub fn silent_sources(&self) -> Vec<(&Name, SourceView)> {
+        let mut all: Vec<_> = self.expected_sources().collect();
+        all.sort_by_key(|(_, view)| Reverse(view.age(self.now)));
+        all.truncate(limits::SOURCES_SHOWN_MAX);
+        all
     }
 
     /// Decides about a token.

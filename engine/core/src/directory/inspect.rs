@@ -372,7 +372,7 @@ impl Directory {
 }
 
 /// An id with the name that people have for it.
-fn titled(title: &str, id: &str) -> String {
+pub fn titled(title: &str, id: &str) -> String {
     if title.is_empty() || title == id { id.to_owned() } else { format!("{title} ({id})") }
 }
 

@@ -1,5 +1,6 @@
 //! What is known of a tenant or of a user, for people.
 
+use caed_core::inspect::titled;
 use caed_proto::v1;
 use caed_proto::v1::operations_client::OperationsClient;
 use caed_surfaces::words::instant;
@@ -17,12 +18,11 @@ pub(super) fn source_line(report: &v1::SourceReport, tenant: Option<&str>) -> St
         (Some(age), true) => format!("stale, heard {} s ago", age / 1000),
     });
     for stream in streams {
-        let state = match stream.state() {
-            v1::StreamState::Unspecified | v1::StreamState::Enabled => continue,
-            v1::StreamState::Paused => "paused",
-            v1::StreamState::Disabled => "disabled",
-            v1::StreamState::Ended => "ended",
-        };
+        let state = stream.state();
+        if matches!(state, v1::StreamState::Unspecified | v1::StreamState::Enabled) {
+            continue;
+        }
+        let state = output::word(state.as_str_name(), "STREAM_STATE_");
         let v1::StreamReport { partition, state: _, at_ms } = stream;
         words.push(format!("stream {partition} {state} {}", instant(*at_ms)));
     }
@@ -154,11 +154,6 @@ fn settings_lines(
         );
     }
     lines
-}
-
-/// An id with the name that people have for it.
-fn titled(name: &str, id: &str) -> String {
-    if name.is_empty() || name == id { id.to_owned() } else { format!("{name} ({id})") }
 }
 
 fn policy_lines(policy: &v1::PolicyReport) -> Vec<String> {

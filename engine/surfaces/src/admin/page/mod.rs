@@ -16,7 +16,6 @@ use caed_core::time::UnixMillis;
 use maud::{DOCTYPE, Markup, html};
 
 use super::Shown;
-use crate::limits;
 use crate::pdp::{Moment, Readiness};
 
 pub(super) use explain::{EXPLAIN_POLICY, Outcome, explain};
@@ -183,15 +182,14 @@ fn partitions(shown: &Shown, moment: &Moment<'_>) -> Markup {
 /// Sources that are declared to give signs of life, the one that has been silent the longest first.
 fn sources(moment: &Moment<'_>) -> Markup {
     let (now, after) = (moment.now(), moment.rules().stale_after.source);
-    let mut sources: Vec<_> = moment.expected_sources().collect();
-    sources.sort_by_key(|(_, view)| Reverse(view.age(now)));
+    let sources = moment.silent_sources();
     html! {
         @if !sources.is_empty() {
             h2 { "Sources" }
             div.scrolls { table {
                 thead { tr { th { "Source" } th { "Tenant" } th.number { "Heard" } } }
                 tbody {
-                    @for (tenant, view) in sources.iter().take(limits::SOURCES_SHOWN_MAX) {
+                    @for (tenant, view) in &sources {
                         tr {
                             td { (view.name.as_str()) @if view.is_stale(now, after) { " " strong { "stale" } } }
                             td { code { (tenant.as_str()) } }

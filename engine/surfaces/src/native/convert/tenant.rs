@@ -1,5 +1,6 @@
 //! Tenants and subjects on the wire.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use caed_core::event::{Declaration, RiskLevel, Stream};
@@ -8,15 +9,15 @@ use caed_core::inspect::{
     CutoffView, Edition, GroupView, LocationKind, LocationView, MembershipView, PolicyView,
     RegisterView, SettingsView, SignView, SourceView, SubjectView, TenantView,
 };
-use caed_core::policy::{Evaluation, Frequency, Incapable, Mode, PolicyMode, Selected, Settings};
+use caed_core::policy::Frequency;
 use caed_core::position::Topics;
 use caed_core::time::UnixMillis;
+use caed_decode::message;
 use caed_proto::v1;
 use tonic::Status;
 
 use super::page::{self, Item};
 use super::{knowledge_of, millis, saturating, scope_of};
-use crate::limits;
 use crate::pdp::Moment;
 
 /// What is known of a tenant.
@@ -43,7 +44,7 @@ pub(in crate::native) fn tenant(
     };
     if begin.is_none() {
         reply.settings_edition = settings.as_ref().map(|view| edition_of(view.edition));
-        reply.settings = settings.map(settings_of);
+        reply.settings = settings.as_ref().map(settings_of);
         reply.cutoff_ms = cutoff.map(time);
         reply.sources = sources.iter().map(|view| source_of(view, now, after)).collect();
     }
@@ -107,33 +108,10 @@ fn edition_of(edition: Edition) -> v1::Edition {
     v1::Edition { since_ms: time(since), content_hash: fingerprint.to_string() }
 }
 
-fn settings_of(view: SettingsView) -> v1::TenantSettings {
-    let SettingsView { settings, edition: _ } = view;
-    let Settings { mode, only, except, strict, incapable } = settings;
-    let cae = match mode {
-        Mode::On => v1::CaeMode::On,
-        Mode::ReportOnly => v1::CaeMode::ReportOnly,
-        Mode::Off => v1::CaeMode::Off,
-    };
-    let incapable = match incapable {
-        Incapable::Enforce => v1::IncapableClients::Enforce,
-        Incapable::Lifetime => v1::IncapableClients::Lifetime,
-    };
-    let is_nobody = |selected: &Selected| selected.users.is_empty() && selected.groups.is_empty();
-    v1::TenantSettings {
-        cae: cae.into(),
-        only: only.map(selected_of),
-        except: Some(except).filter(|except| !is_nobody(except)).map(selected_of),
-        strict_location: strict,
-        incapable_clients: incapable.into(),
-        part: None,
-    }
-}
-
-fn selected_of(selected: Selected) -> v1::UsersAndGroups {
-    let Selected { users, groups } = selected;
-    let texts = |keys: Vec<ObjectKey>| keys.iter().map(ToString::to_string).collect();
-    v1::UsersAndGroups { users: texts(users), groups: texts(groups) }
+fn settings_of(view: &SettingsView) -> v1::TenantSettings {
+    let texts = |keys: &[ObjectKey]| Ok(keys.iter().map(ToString::to_string).collect());
+    let Ok(settings) = message::tenant_settings::<Infallible>(&view.settings, texts);
+    settings
 }
 
 fn policy_of(view: PolicyView) -> v1::PolicyReport {
@@ -149,20 +127,10 @@ fn policy_of(view: PolicyView) -> v1::PolicyReport {
         changed,
         edition,
     } = view;
-    let state = match mode {
-        PolicyMode::Enabled => v1::PolicyState::Enabled,
-        PolicyMode::ReportOnly => v1::PolicyState::ReportOnly,
-        PolicyMode::Disabled => v1::PolicyState::Disabled,
-    };
-    let cae = match evaluation {
-        Evaluation::Unset => v1::CaeControl::Unspecified,
-        Evaluation::Disabled => v1::CaeControl::Disabled,
-        Evaluation::Strict => v1::CaeControl::Strict,
-    };
     v1::PolicyReport {
         display_name: title,
         policy: id.to_string(),
-        state: state.into(),
+        state: message::policy_state(mode).into(),
         enforceable: obstacles.is_empty(),
         obstacles: obstacles.iter().map(ToString::to_string).collect(),
         grant_controls: controls,
@@ -171,7 +139,7 @@ fn policy_of(view: PolicyView) -> v1::PolicyReport {
             // It stands among the obstacles.
             Some(Frequency::EveryTime) | None => 0,
         },
-        cae: cae.into(),
+        cae: message::cae_control(evaluation).into(),
         changed_ms: time(changed),
         edition: Some(edition_of(edition)),
     }
@@ -240,14 +208,11 @@ pub(in crate::native) fn stale_sources(moment: &Moment<'_>) -> u64 {
 /// Sources that are declared to give signs of life, the one that has been silent the longest first.
 pub(in crate::native) fn sources(moment: &Moment<'_>) -> Vec<v1::TenantSource> {
     let (now, after) = (moment.now(), moment.rules().stale_after.source);
-    let mut all: Vec<_> = moment.expected_sources().collect();
-    all.sort_by_key(|(_, view)| std::cmp::Reverse(view.age(now)));
-    let all = all.iter().take(limits::SOURCES_SHOWN_MAX);
     let of = |(tenant, view): &(&Name, SourceView)| v1::TenantSource {
         tenant: tenant.to_string(),
         source: Some(source_of(view, now, after)),
     };
-    all.map(of).collect()
+    moment.silent_sources().iter().map(of).collect()
 }
 
 fn cutoff_of(view: &CutoffView, topics: &Topics) -> v1::CutoffReport {
