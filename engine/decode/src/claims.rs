@@ -80,6 +80,11 @@ pub fn payload(json: &str) -> Result<v1::TokenClaims, InvalidPayload> {
     let object = serde_json::from_str(json)
         .map_err(|error| InvalidPayload::Json { line: error.line(), column: error.column() })?;
     let Value::Object(object) = object else { return Err(InvalidPayload::Object) };
+    members(object)
+}
+
+/// Reads the members of a payload, as [`payload`] does: for who parsed it more strictly.
+pub fn members(object: Map<String, Value>) -> Result<v1::TokenClaims, InvalidPayload> {
     let claims = Payload(object);
     Ok(v1::TokenClaims {
         iss: claims.text("iss")?,
