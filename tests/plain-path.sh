@@ -34,9 +34,13 @@ target=${CARGO_TARGET_DIR:-$(pwd)/target}
 built=$target/plain
 if [ ! -d "$built" ] && [ -d "$target/debug" ]; then
     mkdir -p "$built/debug"
-    for part in .fingerprint build deps; do
+    for part in .fingerprint build; do
         cp -Rp "$target/debug/$part" "$built/debug/"
     done
+    # Libraries and their like: the programs beside them, tests most of them, are gigabytes.
+    mkdir "$built/debug/deps"
+    find "$target/debug/deps" -maxdepth 1 -type f \( -name '*.rlib' -o -name '*.rmeta' -o -name '*.d' -o -name '*.so' -o -name '*.dylib' \) \
+        -exec cp -p {} "$built/debug/deps/" \;
 fi
 
 env -i HOME="$HOME" PATH="$plain" ${CARGO_HOME:+CARGO_HOME="$CARGO_HOME"} ${RUSTUP_HOME:+RUSTUP_HOME="$RUSTUP_HOME"} \
