@@ -35,8 +35,10 @@ use caed_proto::v1::operations_client::OperationsClient;
 use caed_surfaces::native::{Parts, routes};
 use caed_surfaces::pdp::Pdp;
 use caed_tests::answer::{self, Told};
-use caed_tests::scenario::{self, Length, Scenario};
+use caed_tests::scenario::{self, Belief, Length, Scenario};
 use caed_tests::{oracle, plain, question};
+use caed_trust::address::Forwarding;
+use caed_trust::verifier::Verifier;
 use serde_json::json;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tokio::net::TcpListener;
@@ -142,7 +144,7 @@ async fn problems(scenario: &Scenario) -> Vec<String> {
     let named = named.map(|name| Profile::shipped(name).expect("a shipped profile"));
     let enforced = named.as_ref().unwrap_or(&profile);
     let (decision, allocations) =
-        question::with(&claims, enforced, question::seen(scenario), |request| {
+        question::with(&claims, scenario.belief, enforced, question::seen(scenario), |request| {
             let region = Region::new(ALLOCATOR);
             let decision = decide(&asked, request, question::at(scenario));
             (decision, region.change().allocations)
@@ -210,6 +212,8 @@ async fn ask_over_grpc(
         ingest: Arc::new(Ingest::default()),
         log: Arc::new(NoLog),
         topics: Arc::new(Topics::new(["scenario".to_owned()])),
+        verifier: Verifier::default(),
+        forwarding: Arc::new(Forwarding::default()),
     })
     .await
     .expect("services");
@@ -228,7 +232,13 @@ async fn ask_over_grpc(
     let request = v1::EvaluateRequest {
         profile: scenario.named_profile.clone().unwrap_or_default(),
         client: client(scenario),
-        token: Some(v1::evaluate_request::Token::Claims(scenario.token.claims())),
+        token: Some(match scenario.belief {
+            Belief::Believed => v1::evaluate_request::Token::Claims(scenario.token.claims()),
+            Belief::Refused | Belief::NoKeys => {
+                v1::evaluate_request::Token::Jwt("no.token.".to_owned())
+            }
+        }),
+        presented: String::new(),
     };
     let reply = decisions.evaluate(request.clone()).await.expect("an answer");
     let explained = operations.explain(request).await.expect("an explanation");

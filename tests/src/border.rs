@@ -15,15 +15,15 @@ use caed_core::policy::{
     self, Applications, Body, Membership, Part, Persons, Place, PlaceList, Places, Selected, Users,
     Version, Workloads,
 };
-use caed_core::request::{AccessRequest, Claims, Seen, Token};
+use caed_core::request::{AccessRequest, Claims, Seen, Token, Unusable};
 use caed_core::rules::{self, IssuerTenants, Issuers, Judged, Profile, Rules};
 use caed_core::snapshot::Snapshot;
 use caed_core::time::UnixMillis;
 
 use crate::oracle::{Expected, Finding};
 use crate::world::{
-    self, Declaration, Event, Finer, From, Issuer, Location, Millis, Policy, Request, Seconds,
-    Settings, Speaks, Text, Told, What, World,
+    self, Belief, Declaration, Event, Finer, From, Issuer, Location, Millis, Policy, Request,
+    Seconds, Settings, Speaks, Text, Told, What, World,
 };
 
 /// An instant.
@@ -133,7 +133,12 @@ pub fn with<T>(request: &Request, then: impl FnOnce(&AccessRequest<'_>) -> T) ->
         From::Unknown => Seen::Unknown,
         From::Nowhere => Seen::NoneByNature,
     };
-    then(&AccessRequest { token: Token::parse(&claims), profile: &profile, seen })
+    let token = match request.belief {
+        Belief::Believed => Token::parse(&claims),
+        Belief::Refused => Err(Unusable::Unverified),
+        Belief::NoKeys => Err(Unusable::Unverifiable),
+    };
+    then(&AccessRequest { token, profile: &profile, seen })
 }
 
 /// Core's answer, in the oracle's words.

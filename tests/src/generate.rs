@@ -19,8 +19,8 @@ use caed_core::rules::LocationClass;
 use crate::plan::FIVE_MINUTES;
 use crate::random::Random;
 use crate::world::{
-    Declaration, Event, Finer, From, Issuer, Location, Millis, Part, Policy, Record, Request,
-    Seconds, Settings, Speaks, Text, Told, What, World,
+    Belief, Declaration, Event, Finer, From, Issuer, Location, Millis, Part, Policy, Record,
+    Request, Seconds, Settings, Speaks, Text, Told, What, World,
 };
 
 /// The two tenants of every world; each line is one name in its spellings.
@@ -400,6 +400,11 @@ pub fn request(world: &World, events: &[Event], random: &mut Random) -> Request 
     };
     let optional = |random: &mut Random| random.chance(70).then(|| finer_id(random));
     let mut request = Request {
+        belief: match random.below(200) {
+            0 => Belief::Refused,
+            1 => Belief::NoKeys,
+            _ => Belief::Believed,
+        },
         issuer: Some(issuer),
         tenant: Some(tenant),
         subject: Some(user(random)),

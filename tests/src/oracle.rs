@@ -19,7 +19,7 @@ use caed_core::decision::{
 };
 use caed_core::event::{AccountState, Compliance, DeviceState, Fact, Stream};
 use caed_core::freshness::WhenStale;
-use caed_core::limits::RETRY_AFTER_NOT_READY_S;
+use caed_core::limits::{RETRY_AFTER_KEYS_S, RETRY_AFTER_NOT_READY_S};
 use caed_core::policy::{Body, Evaluation, Frequency, Grant, Incapable, Mode, PolicyMode};
 use caed_core::rules::LocationClass;
 use caed_core::time::UnixSeconds;
@@ -27,8 +27,8 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::border;
 use crate::world::{
-    Declaration, Event, Finer, From, Issuer, Location, Millis, Part, Policy, Request, Seconds,
-    Settings, Speaks, Text, Told, What, World,
+    Belief, Declaration, Event, Finer, From, Issuer, Location, Millis, Part, Policy, Request,
+    Seconds, Settings, Speaks, Text, Told, What, World,
 };
 
 const MINUTE: Seconds = 60;
@@ -174,6 +174,15 @@ pub fn expected(world: &World, events: &[Event], request: &Request) -> Expected 
     let alone = |reason, refusal| {
         conclude(None, &[finding(reason, Answer::Deny(refusal))], Notes::default(), None)
     };
+    // T2.
+    match request.belief {
+        Belief::Believed => {}
+        Belief::Refused => return alone(Reason::Unverified, Refusal::InvalidToken),
+        Belief::NoKeys => {
+            let refusal = Refusal::Unavailable { retry_after_s: RETRY_AFTER_KEYS_S };
+            return alone(Reason::Unverifiable, refusal);
+        }
+    }
     // D1.
     if let Some(reason) = dead(world, request) {
         return alone(reason, Refusal::InvalidToken);

@@ -14,8 +14,8 @@ use caed_proto::v1::event::Fact;
 
 use crate::scenario::{self, Length, Scenario, Tenants};
 use crate::world::{
-    Declaration, Event, Finer, From, Issuer, Location, Millis, Part, Policy, Request, Seconds,
-    Settings, Speaks, Text, Told, What, World,
+    Belief, Declaration, Event, Finer, From, Issuer, Location, Millis, Part, Policy, Request,
+    Seconds, Settings, Speaks, Text, Told, What, World,
 };
 
 const OFFICE: Text = "Office365";
@@ -107,6 +107,11 @@ pub fn request(scenario: &Scenario) -> Request {
             None | Some("unknown") => From::Unknown,
             Some("none by nature") => From::Nowhere,
             Some(address) => From::At(text(address)),
+        },
+        belief: match scenario.belief {
+            scenario::Belief::Believed => Belief::Believed,
+            scenario::Belief::Refused => Belief::Refused,
+            scenario::Belief::NoKeys => Belief::NoKeys,
         },
         ..profile(scenario)
     }

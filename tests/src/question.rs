@@ -16,13 +16,13 @@ use caed_core::index::ranges::RangeSet;
 use caed_core::limits;
 use caed_core::policy::Incapable;
 use caed_core::position::{Offset, Partition, Position};
-use caed_core::request::{AccessRequest, Seen};
+use caed_core::request::{AccessRequest, Seen, Unusable};
 use caed_core::rules::{Issuer, IssuerTenants, Issuers, Judged, LocationClass, Profile, Rules};
 use caed_core::time::UnixMillis;
 use caed_decode::{claims, native};
 use caed_proto::v1;
 
-use crate::scenario::{self, Scenario, Tenants};
+use crate::scenario::{self, Belief, Scenario, Tenants};
 
 /// The events, and what an operator is told of them.
 pub fn events(
@@ -60,11 +60,16 @@ pub fn apply<'e>(builder: &mut Builder, events: impl IntoIterator<Item = &'e Eve
 /// Hands the request over in core's own types.
 pub fn with<T>(
     asked: &v1::TokenClaims,
+    belief: Belief,
     profile: &Profile,
     seen: Seen,
     then: impl FnOnce(&AccessRequest<'_>) -> T,
 ) -> T {
-    let token = claims::token(asked);
+    let token = match belief {
+        Belief::Believed => claims::token(asked),
+        Belief::Refused => Err(Unusable::Unverified),
+        Belief::NoKeys => Err(Unusable::Unverifiable),
+    };
     then(&AccessRequest { token, profile, seen })
 }
 

@@ -55,12 +55,28 @@ pub struct Scenario {
     /// What is asked about.
     #[serde(default)]
     pub token: Token,
+    /// Whether the token is believed.
+    #[serde(default)]
+    pub belief: Belief,
     /// Where the request comes from: an address, `unknown`, or `none by nature`.
     pub from: Option<String>,
     /// The profile that the request names.
     pub named_profile: Option<String>,
     /// What must be answered.
     pub expect: Expect,
+}
+
+/// Whether the token is believed (T2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Belief {
+    /// The caller vouches for its claims.
+    #[default]
+    Believed,
+    /// Its issuer did not make it.
+    Refused,
+    /// The keys of its issuer can't be had.
+    NoKeys,
 }
 
 /// When everything in the log was known last.

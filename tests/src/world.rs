@@ -352,6 +352,20 @@ pub struct Request {
     pub incapable: Incapable,
     /// What becomes of requests when what is known is stale.
     pub when_stale: WhenStale,
+    /// Whether the token is believed.
+    pub belief: Belief,
+}
+
+/// Whether a token is believed (T2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Belief {
+    /// Somebody who is believed vouches for it.
+    #[default]
+    Believed,
+    /// Nobody does.
+    Refused,
+    /// The keys that would tell can't be had.
+    NoKeys,
 }
 
 impl Default for Request {
@@ -388,6 +402,7 @@ impl Default for Request {
             grace: 7200,
             incapable: Incapable::Enforce,
             when_stale: WhenStale::Lifetime,
+            belief: Belief::Believed,
         }
     }
 }

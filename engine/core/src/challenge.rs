@@ -100,6 +100,7 @@ impl Header {
 /// What an `invalid_token` refusal says, for people who debug a client.
 const fn invalid_token(reason: Reason) -> &'static str {
     match reason {
+        Reason::Unverified => "The access token is not believed",
         Reason::Malformed => "The access token is malformed",
         Reason::IssueTimeMissing => "The access token does not say when it was issued",
         Reason::BeyondHorizon | Reason::Lifetime | Reason::Stale => {
@@ -117,7 +118,7 @@ const fn invalid_token(reason: Reason) -> &'static str {
         Reason::ConditionsChanged => "The access token was issued under other conditions",
         Reason::SignInFrequency => "The sign-in is too long ago",
         Reason::Outdated => "The access token was issued before policies changed",
-        Reason::NotReady => "The access token can not be judged yet",
+        Reason::Unverifiable | Reason::NotReady => "The access token can not be judged yet",
     }
 }
 

@@ -24,7 +24,7 @@ use crate::index::names::Number;
 use crate::index::ranges;
 use crate::limits;
 use crate::policy::{Grant, Mode};
-use crate::request::{AccessRequest, Token};
+use crate::request::{AccessRequest, Token, Unusable};
 use crate::row::{Cutoff, CutoffKind, CutoffRow, Hint, NO_ISSUER};
 use crate::rules::{Issuer, Rules, Unbound};
 use crate::snapshot::Snapshot;
@@ -47,8 +47,9 @@ pub(crate) fn decide_before<W: Witness>(
 ) -> Decision {
     let generation = snapshot.generation;
     let rules = snapshot.rules();
-    let Ok(token) = &request.token else {
-        return Decision::refuse(generation, Reason::Malformed, Refusal::InvalidToken);
+    let token = match &request.token {
+        Ok(token) => token,
+        Err(unusable) => return unusable.refusal(generation),
     };
     let issued_at = match alive(token, rules, now) {
         Ok(issued_at) => issued_at,
@@ -88,6 +89,21 @@ pub(crate) fn decide_before<W: Witness>(
         notes: Notes::default(),
     };
     judge.decision()
+}
+
+impl Unusable {
+    /// What is answered where there is no token to decide about.
+    fn refusal(self, generation: u64) -> Decision {
+        let (reason, refusal) = match self {
+            Self::Unverified => (Reason::Unverified, Refusal::InvalidToken),
+            Self::Unverifiable => {
+                let wait = limits::RETRY_AFTER_KEYS_S;
+                (Reason::Unverifiable, Refusal::Unavailable { retry_after_s: wait })
+            }
+            Self::Malformed(_) => (Reason::Malformed, Refusal::InvalidToken),
+        };
+        Decision::refuse(generation, reason, refusal)
+    }
 }
 
 /// D1: whether a token of the right shape is alive at all. Returns its issue time.

@@ -23,6 +23,10 @@ pub enum Verdict {
 /// Why a token does not pass, in the order in which one of several reasons is named first (D9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
+    /// Nobody who is believed vouches for the token (T2).
+    Unverified,
+    /// The keys that would tell whether to believe the token can't be had (T2).
+    Unverifiable,
     /// The claims are not those of a token (D1).
     Malformed,
     /// The token does not say when it was issued (D1).
@@ -259,7 +263,9 @@ pub const CODE_OUTDATED: &str = "TokenCreatedWithOutdatedPolicies";
 
 impl Reason {
     /// Every reason, in order.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
+        Self::Unverified,
+        Self::Unverifiable,
         Self::Malformed,
         Self::IssueTimeMissing,
         Self::BeyondHorizon,

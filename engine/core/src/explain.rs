@@ -70,6 +70,8 @@ pub enum Outcome {
 /// The rules, in the order in which they are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rule {
+    /// The token is believed.
+    T2,
     /// The token is alive.
     D1,
     /// Its issuer and tenant are ours.
@@ -186,7 +188,8 @@ pub(crate) struct Observed {
 
 impl Rule {
     /// Every rule, in order.
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 16] = [
+        Self::T2,
         Self::D1,
         Self::D2,
         Self::F3,
@@ -207,6 +210,7 @@ impl Rule {
     /// Its id in the rules.
     pub const fn id(self) -> &'static str {
         match self {
+            Self::T2 => "T2",
             Self::D1 => "D1",
             Self::D2 => "D2",
             Self::F3 => "F3",
@@ -228,6 +232,7 @@ impl Rule {
     /// What it is about.
     pub const fn title(self) -> &'static str {
         match self {
+            Self::T2 => "the token is believed",
             Self::D1 => "the token is alive",
             Self::D2 => "its issuer and tenant are served here",
             Self::F3 => "what is known is recent",
@@ -248,6 +253,7 @@ impl Rule {
 
     const fn of(reason: Reason) -> Self {
         match reason {
+            Reason::Unverified | Reason::Unverifiable => Self::T2,
             Reason::Malformed
             | Reason::IssueTimeMissing
             | Reason::BeyondHorizon
@@ -269,7 +275,15 @@ impl Rule {
     const fn is_of_ages(self) -> bool {
         matches!(
             self,
-            Self::D1 | Self::D2 | Self::F3 | Self::P1 | Self::D7 | Self::D8 | Self::D9 | Self::D10
+            Self::T2
+                | Self::D1
+                | Self::D2
+                | Self::F3
+                | Self::P1
+                | Self::D7
+                | Self::D8
+                | Self::D9
+                | Self::D10
         )
     }
 
@@ -370,6 +384,8 @@ fn conclude(decision: &Decision, observed: &mut Observed) {
 /// A reason in words.
 const fn reason_name(reason: Reason) -> &'static str {
     match reason {
+        Reason::Unverified => "unverified",
+        Reason::Unverifiable => "unverifiable",
         Reason::Malformed => "malformed",
         Reason::IssueTimeMissing => "issue time missing",
         Reason::BeyondHorizon => "beyond the horizon",

@@ -46,6 +46,10 @@ pub const FRESH_TOKEN: Duration = Duration::from_mins(1);
 /// takes seconds.
 pub const RETRY_AFTER_NOT_READY_S: u32 = 1;
 
+/// What a gateway is told to wait while the keys of a token's issuer can't be had. Guess: they are asked for
+/// again within seconds, and an issuer that is down takes minutes.
+pub const RETRY_AFTER_KEYS_S: u32 = 5;
+
 /// What was read of the log is stale beyond this age. SOURCE: SEMANTICS.md F3.
 pub const LOG_STALE_AFTER_DEFAULT: Duration = Duration::from_mins(5);
 

@@ -19,7 +19,7 @@ use crate::explain::{Observed, witnessed};
 use crate::freshness::At;
 use crate::ids::{Id, Name};
 use crate::limits;
-use crate::request::{AccessRequest, Seen, Token};
+use crate::request::{AccessRequest, Seen, Token, Unusable};
 use crate::rules::TENANT_PLACEHOLDER;
 use crate::snapshot::Snapshot;
 use crate::time::{UnixMillis, UnixSeconds};
@@ -27,6 +27,10 @@ use crate::time::{UnixMillis, UnixSeconds};
 /// One thing that has to change.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Remedy {
+    /// A token that its issuer made for this resource, or that the caller may vouch for.
+    BelievedToken,
+    /// The keys of the token's issuer.
+    ReachKeys,
     /// The claims of a token, none of them missing or wrong.
     WellFormedToken,
     /// The issuer, configured for the tenant.
@@ -194,7 +198,13 @@ impl Needed {
     ) {
         let second = at.now.floor_to_second();
         let Ok(token) = &request.token else {
-            self.others.insert(Remedy::WellFormedToken);
+            self.others.insert(match request.token {
+                Err(Unusable::Unverified) => Remedy::BelievedToken,
+                Err(Unusable::Unverifiable) => Remedy::ReachKeys,
+                _ => Remedy::WellFormedToken,
+            });
+            // What such a token hides.
+            self.read_log |= !snapshot.caught_up;
             return;
         };
         let (issuer, tenant) = (token.issuer().to_owned(), token.tenant().to_owned());
@@ -203,7 +213,7 @@ impl Needed {
             let after = finding.since.map(|since| since.floor_to_second().next());
             match finding.reason {
                 // Answered above.
-                Reason::Malformed => {}
+                Reason::Unverified | Reason::Unverifiable | Reason::Malformed => {}
                 Reason::IssueTimeMissing | Reason::BeyondHorizon | Reason::Expired => {
                     self.new_token = true;
                 }

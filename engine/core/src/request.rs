@@ -2,7 +2,8 @@
 //!
 //! Claims are parsed here into a [`Token`] that can't be wrong in shape, or into the reason why
 //! they can't ([`Malformed`]). The second is no error: it is a fact about a token that somebody
-//! presented, and [`crate::decide`] turns it into an answer (D1).
+//! presented, and [`crate::decide`] turns it into an answer (D1), as it does where nobody who is believed
+//! vouches for what was presented ([`Unusable`]).
 
 use std::net::IpAddr;
 
@@ -13,7 +14,7 @@ use crate::rules::Profile;
 #[derive(Clone, Copy, Debug)]
 pub struct AccessRequest<'a> {
     /// The token that was presented.
-    pub token: Result<Token<'a>, Malformed>,
+    pub token: Result<Token<'a>, Unusable>,
     /// What the resource enforces.
     pub profile: &'a Profile,
     /// Where the request comes from.
@@ -99,6 +100,20 @@ pub struct Token<'a> {
     pub(crate) judged: Option<&'a str>,
 }
 
+/// Why there is no token to decide about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unusable {
+    /// Nobody who is believed vouches for it (T2).
+    #[error("the token is not believed")]
+    Unverified,
+    /// The keys that would tell can't be had now (T2).
+    #[error("the keys of the token's issuer can not be had")]
+    Unverifiable,
+    /// Its claims are not those of a token (D1).
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+}
+
 /// Why claims are not those of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
@@ -120,7 +135,7 @@ pub enum Malformed {
 
 impl<'a> Token<'a> {
     /// Parses claims.
-    pub fn parse(claims: &Claims<'a>) -> Result<Self, Malformed> {
+    pub fn parse(claims: &Claims<'a>) -> Result<Self, Unusable> {
         let Claims {
             issuer,
             tenant,
@@ -145,7 +160,7 @@ impl<'a> Token<'a> {
         if let (Some(issued_at), Some(expires)) = (issued_at, expires)
             && expires <= issued_at
         {
-            return Err(Malformed::ExpiresBeforeIssue);
+            return Err(Malformed::ExpiresBeforeIssue.into());
         }
         Ok(Self {
             issuer: NameText::new(required("iss", issuer)?.as_str()),

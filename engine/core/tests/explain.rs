@@ -23,9 +23,13 @@ fn the_lifetime_is_told_with_the_skew() {
         }
         let (snapshot, profile) = (builder.freeze(), question::profile(scenario));
         let claims = scenario.token.claims();
-        let explained = question::with(&claims, &profile, question::seen(scenario), |request| {
-            explain(&snapshot, request, question::at(scenario))
-        });
+        let explained = question::with(
+            &claims,
+            scenario.belief,
+            &profile,
+            question::seen(scenario),
+            |request| explain(&snapshot, request, question::at(scenario)),
+        );
         let permitted =
             [profile.long_lifetime, profile.plain_lifetime].map(|time| time + rules.clock_skew);
         for step in explained.steps.iter().filter(|step| step.rule == Rule::D8) {

@@ -105,7 +105,11 @@ fn ask(snapshot: &Snapshot, scenario: &Scenario) -> Decision {
         Some(name) => Profile::shipped(name).expect("a shipped profile"),
         None => question::profile(scenario),
     };
-    question::with(&scenario.token.claims(), &profile, question::seen(scenario), |request| {
-        decide(snapshot, request, question::at(scenario))
-    })
+    question::with(
+        &scenario.token.claims(),
+        scenario.belief,
+        &profile,
+        question::seen(scenario),
+        |request| decide(snapshot, request, question::at(scenario)),
+    )
 }

@@ -1,6 +1,6 @@
 //! The claims of a token, as core reads them.
 
-use caed_core::request::{Claims, Malformed, Token, announces_cp1};
+use caed_core::request::{Claims, Token, Unusable, announces_cp1};
 use caed_proto::v1;
 use serde_json::{Map, Value};
 
@@ -29,7 +29,7 @@ pub enum InvalidPayload {
 }
 
 /// Reads a token's claims.
-pub fn token(claims: &v1::TokenClaims) -> Result<Token<'_>, Malformed> {
+pub fn token(claims: &v1::TokenClaims) -> Result<Token<'_>, Unusable> {
     let v1::TokenClaims {
         iss,
         tid,

@@ -27,6 +27,7 @@ use caed_streams::applier::Applier;
 use caed_surfaces::native::{self, Health, Parts};
 use caed_surfaces::pdp::{Pdp, Readiness};
 use caed_surfaces::{admin, metrics};
+use caed_trust::verifier::Verifier;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -143,6 +144,8 @@ impl App {
             ingest: Arc::clone(&ingest),
             log: Arc::clone(&view),
             topics: Arc::clone(&topics),
+            verifier: Verifier::default(),
+            forwarding: Arc::new(config.forwarding),
         };
         let (routes, health) =
             native::routes(parts.clone()).await.context("building the services")?;

@@ -81,8 +81,9 @@ impl Clients {
 }
 
 /// A question without a token.
-const EMPTY: v1::EvaluateRequest =
-    v1::EvaluateRequest { token: None, profile: String::new(), client: None };
+fn empty() -> v1::EvaluateRequest {
+    v1::EvaluateRequest::default()
+}
 
 async fn until_serving(channel: &Channel) {
     let request = HealthCheckRequest { service: String::new() };
@@ -256,10 +257,10 @@ async fn errors_name_the_field(clients: &mut Clients) {
         assert_eq!(error.code(), Code::InvalidArgument, "{error}");
         assert!(error.message().starts_with(text), "{text}: {}", error.message());
     };
-    let error = clients.decisions.evaluate(EMPTY).await.expect_err("refused");
+    let error = clients.decisions.evaluate(empty()).await.expect_err("refused");
     refused(error, "token: is missing;");
     let mut requests = vec![ask("u"); 5];
-    requests[3] = EMPTY;
+    requests[3] = empty();
     for (requests, text) in [
         (requests, "requests[3].token: is missing;"),
         (vec![], "requests: is empty;"),
@@ -337,7 +338,7 @@ async fn a_stream_answers_in_order(clients: &mut Clients) {
         generation = knowledge.generation;
     }
     // A fault ends the stream, after the answers to what came before it.
-    let replies = clients.decisions.evaluate_stream(tokio_stream::iter([ask("u"), EMPTY])).await;
+    let replies = clients.decisions.evaluate_stream(tokio_stream::iter([ask("u"), empty()])).await;
     let mut replies = replies.expect("answered").into_inner();
     assert!(replies.message().await.expect("answered").is_some());
     let error = replies.message().await.expect_err("refused");

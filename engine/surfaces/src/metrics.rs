@@ -24,8 +24,10 @@ const VERDICTS: [(Verdict, &str); 3] =
     [(Verdict::Allow, "allow"), (Verdict::Challenge, "challenge"), (Verdict::Deny, "deny")];
 
 /// Every primary reason, after "none", which ALLOW has.
-const REASONS: [(Option<Reason>, &str); 20] = [
+const REASONS: [(Option<Reason>, &str); 22] = [
     (None, "none"),
+    (Some(Reason::Unverified), "unverified"),
+    (Some(Reason::Unverifiable), "unverifiable"),
     (Some(Reason::Malformed), "malformed"),
     (Some(Reason::IssueTimeMissing), "issue_time_missing"),
     (Some(Reason::BeyondHorizon), "beyond_horizon"),

@@ -16,7 +16,7 @@ use caed_core::freshness::At;
 use caed_core::ids::Name;
 use caed_core::inspect::SourceView;
 use caed_core::publish::{Loaded, SnapshotReader};
-use caed_core::request::{AccessRequest, Malformed, Seen, Token};
+use caed_core::request::{AccessRequest, Seen, Token, Unusable};
 use caed_core::rules::{Profile, SHIPPED};
 use caed_core::snapshot::Snapshot;
 use caed_core::time::{Clock, UnixMillis};
@@ -160,7 +160,7 @@ impl Moment<'_> {
     /// Decides about a token.
     pub fn decide(
         &self,
-        token: Result<Token<'_>, Malformed>,
+        token: Result<Token<'_>, Unusable>,
         profile: &Profile,
         seen: Seen,
     ) -> Decision {
@@ -177,7 +177,7 @@ impl Moment<'_> {
     /// not counted.
     pub fn explain(
         &self,
-        token: Result<Token<'_>, Malformed>,
+        token: Result<Token<'_>, Unusable>,
         profile: &Profile,
         seen: Seen,
     ) -> Explanation {
@@ -204,9 +204,8 @@ impl Moment<'_> {
     pub fn www_authenticate(
         &self,
         decision: &Decision,
-        token: Result<&Token<'_>, &Malformed>,
+        token: Option<&Token<'_>>,
     ) -> Option<String> {
-        let token = token.ok();
         let issuer =
             token.and_then(|token| self.snapshot.rules().bind(token.issuer(), token.tenant()).ok());
         challenge::www_authenticate(decision, token.map(Token::tenant), issuer)

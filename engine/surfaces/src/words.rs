@@ -24,7 +24,7 @@ pub struct Rule<'r> {
 
 /// The rules of an explanation, in order.
 pub fn rules(reply: &v1::ExplainReply) -> impl Iterator<Item = Rule<'_>> {
-    let v1::ExplainReply { decision: _, address, steps, remedies: _ } = reply;
+    let v1::ExplainReply { decision: _, address, steps, remedies: _, belief } = reply;
     let now = steps.iter().flat_map(|step| &step.facts).find(|fact| fact.name == "now");
     let now = now.and_then(|fact| fact.time_ms);
     steps.iter().map(move |step| {
@@ -33,6 +33,9 @@ pub fn rules(reply: &v1::ExplainReply) -> impl Iterator<Item = Rule<'_>> {
             facts.iter().map(|fact| (fact.name.clone(), found(fact, now))).collect();
         if let (Some(address), "D6") = (address, rule.as_str()) {
             facts.push(("why this address".to_owned(), basis(address)));
+        }
+        if let (Some(belief), "T2") = (belief, rule.as_str()) {
+            facts.push(("why".to_owned(), belief.detail.clone()));
         }
         Rule { id: rule, title, outcome: step.outcome(), facts }
     })
@@ -127,12 +130,15 @@ fn found(fact: &v1::Fact, now: Option<i64>) -> String {
 
 /// Why an address counted, or none.
 fn basis(address: &v1::SeenAddress) -> String {
-    let v1::SeenAddress { address, basis, given } = address;
+    let v1::SeenAddress { address, basis, given, detail } = address;
     match v1::AddressBasis::try_from(*basis).unwrap_or_default() {
         v1::AddressBasis::Given if address == given => "the caller gave it".to_owned(),
         v1::AddressBasis::Given => format!("the caller gave it as `{given}`"),
         v1::AddressBasis::Missing => "the caller gave none".to_owned(),
         v1::AddressBasis::Unreadable => format!("what the caller gave is none: `{given}`"),
+        v1::AddressBasis::Forwarded | v1::AddressBasis::NotForwarded => {
+            format!("{detail}; the chain is: {given}")
+        }
         v1::AddressBasis::NoneByNature => "the caller says that the route has none".to_owned(),
         v1::AddressBasis::Unspecified => String::new(),
     }

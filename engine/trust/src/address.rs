@@ -14,8 +14,8 @@ use caed_core::index::ranges::RangeSet;
 
 use crate::limits;
 
-/// How a client's address is told, as configured.
-#[derive(Clone, Debug)]
+/// How a client's address is told, as configured. By default nobody is trusted, and the peer is the client.
+#[derive(Clone, Debug, Default)]
 pub struct Forwarding {
     /// The header that the proxies add to. The other one is not looked at: any client may send it.
     pub header: Header,
@@ -24,9 +24,10 @@ pub struct Forwarding {
 }
 
 /// A header with addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Header {
     /// `X-Forwarded-For`: addresses with commas between them.
+    #[default]
     XForwardedFor,
     /// `Forwarded`, whose `for` are the addresses. SOURCE: RFC 7239 section 4.
     Forwarded,
@@ -41,13 +42,19 @@ pub enum Proxies {
     Hops(usize),
 }
 
+impl Default for Proxies {
+    fn default() -> Self {
+        Self::Ranges(RangeSet::default())
+    }
+}
+
 /// A request's chain, as it came.
 #[derive(Clone, Copy, Debug)]
-pub struct Chain<'a> {
+pub struct Chain<'a, Line> {
     /// Who connected to the gateway, where that is known.
     pub peer: Option<IpAddr>,
     /// The values of the header, a line each, in their order.
-    pub lines: &'a [&'a [u8]],
+    pub lines: &'a [Line],
 }
 
 /// The client, and where in the chain it stood.
@@ -97,7 +104,7 @@ enum Unread {
 
 impl Forwarding {
     /// The client's address.
-    pub fn client(&self, chain: &Chain<'_>) -> Result<Client, Unknown> {
+    pub fn client<Line: AsRef<[u8]>>(&self, chain: &Chain<'_, Line>) -> Result<Client, Unknown> {
         let is_proxy = |client: &Client| match &self.proxies {
             Proxies::Ranges(ranges) => ranges.contains(client.address),
             Proxies::Hops(hops) => client.entry < *hops,
@@ -114,7 +121,8 @@ impl Forwarding {
             return Ok(peer);
         }
         let mut passed = 0;
-        for text in chain.lines.iter().rev().flat_map(|line| Entries { rest: Some(line) }) {
+        let lines = chain.lines.iter().rev();
+        for text in lines.flat_map(|line| Entries { rest: Some(line.as_ref()) }) {
             let entry = passed + 1;
             if entry > limits::CHAIN_ENTRIES_MAX {
                 return Err(Unknown::Long);

@@ -11,6 +11,7 @@
 //! | [`issuer`] | who may issue tokens, with which algorithms, for whom |
 //! | [`keys`] | public keys, as issuers publish them |
 //! | [`algorithm`] | the closed set of signatures that count |
+//! | `agreement` | whether claims are those of a token |
 //! | [`address`] | the client's address, out of what proxies passed on |
 //! | `json` | JSON that has one meaning |
 //! | [`limits`] | bounds |
@@ -23,6 +24,7 @@
 //! - What stands left of the first entry that is not trusted is never read.
 
 pub mod address;
+mod agreement;
 pub mod algorithm;
 pub mod issuer;
 mod json;
@@ -31,5 +33,7 @@ pub mod limits;
 #[cfg(test)]
 mod maker;
 pub mod token;
+pub mod verifier;
 
+pub use agreement::Disagreement;
 pub use json::Flaw;

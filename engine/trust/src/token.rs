@@ -80,6 +80,12 @@ pub enum Refused {
         /// The issuer, as configured.
         issuer: String,
     },
+    /// The issuer's keys can't be had, so nobody can tell.
+    #[error("the keys of issuer `{issuer}` can not be had now")]
+    Unavailable {
+        /// The issuer, as configured.
+        issuer: String,
+    },
     /// The tenant that it names is not the one in its issuer's name.
     #[error("the token names another tenant than its issuer's name does")]
     Tenant,
@@ -91,15 +97,7 @@ const TYPES: [&str; 2] = ["jwt", "at+jwt"];
 
 /// Verifies a raw token: its form, its issuer, its signature, its audience and its tenant.
 pub fn verify<'a>(token: &[u8], issuers: &'a Issuers) -> Result<Verified<'a>, Refused> {
-    if token.len() > limits::TOKEN_BYTES_MAX {
-        return Err(Refused::TooLong);
-    }
-    let token = str::from_utf8(token).map_err(|_| Refused::Parts)?;
-    let (signed, signature) = token.rsplit_once('.').ok_or(Refused::Parts)?;
-    let (header, payload) = signed.split_once('.').ok_or(Refused::Parts)?;
-    if payload.contains('.') {
-        return Err(Refused::Parts);
-    }
+    let Parts { header, payload, signed, signature } = Parts::of(token)?;
     let header = Header::read(header)?;
     let payload = decoded(payload).map_err(Refused::Payload)?;
     let name = payload.get("iss").and_then(Value::as_str).ok_or(Refused::Issuer)?;
@@ -113,6 +111,37 @@ pub fn verify<'a>(token: &[u8], issuers: &'a Issuers) -> Result<Verified<'a>, Re
     }
     claims.tid = named.bind(claims.tid).map_err(|OtherTenant| Refused::Tenant)?;
     Ok(Verified { issuer, claims })
+}
+
+/// The parts of a signed JWT, still encoded.
+pub(crate) struct Parts<'t> {
+    header: &'t str,
+    pub(crate) payload: &'t str,
+    /// Header and payload, with the dot between them.
+    signed: &'t str,
+    signature: &'t str,
+}
+
+impl<'t> Parts<'t> {
+    pub(crate) fn of(token: &'t [u8]) -> Result<Self, Refused> {
+        if token.len() > limits::TOKEN_BYTES_MAX {
+            return Err(Refused::TooLong);
+        }
+        let token = str::from_utf8(token).map_err(|_| Refused::Parts)?;
+        let (signed, signature) = token.rsplit_once('.').ok_or(Refused::Parts)?;
+        let (header, payload) = signed.split_once('.').ok_or(Refused::Parts)?;
+        if payload.contains('.') {
+            return Err(Refused::Parts);
+        }
+        Ok(Self { header, payload, signed, signature })
+    }
+}
+
+impl Refused {
+    /// Whether it is no fault of the token.
+    pub const fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Unavailable { .. })
+    }
 }
 
 impl Issuer {
@@ -166,7 +195,7 @@ fn is_access_token(kind: &Value) -> bool {
     })
 }
 
-fn decoded(part: &str) -> Result<Map<String, Value>, Flaw> {
+pub(crate) fn decoded(part: &str) -> Result<Map<String, Value>, Flaw> {
     let bytes = URL_SAFE_NO_PAD.decode(part).map_err(|_| Flaw::Encoding)?;
     json::object(&bytes)
 }

@@ -15,11 +15,12 @@ use caed_proto::v1::event::Fact;
 use caed_proto::v1::remedy::Change;
 use caed_tests::answer::differ;
 use caed_tests::question;
-use caed_tests::scenario::{Issuer, Scenario, Tenants, Token};
+use caed_tests::scenario::{Belief, Issuer, Scenario, Tenants, Token};
 
 /// The rules of an explanation, in order.
-const RULES: [&str; 15] =
-    ["D1", "D2", "F3", "P1", "D3", "D4", "P3", "D5", "D6", "P7", "D7", "P8", "D8", "D9", "D10"];
+const RULES: [&str; 16] = [
+    "T2", "D1", "D2", "F3", "P1", "D3", "D4", "P3", "D5", "D6", "P7", "D7", "P8", "D8", "D9", "D10",
+];
 
 /// A scenario in which something has changed.
 struct Changed {
@@ -36,7 +37,7 @@ pub(super) fn problems(
     explained: &v1::ExplainReply,
 ) -> Vec<String> {
     let mut problems = Vec::new();
-    let v1::ExplainReply { decision, address: _, steps, remedies } = explained;
+    let v1::ExplainReply { decision, address: _, steps, remedies, belief: _ } = explained;
     if decision.as_ref() != Some(reply) {
         problems.push(differ("explained", &Some(reply), &decision.as_ref()));
     }
@@ -97,6 +98,11 @@ impl Changed {
     fn by(&mut self, change: Change) {
         let now_s = i64::try_from(self.now.as_millis() / 1000).expect("an instant");
         match change {
+            Change::BelievedToken(_) => {
+                self.scenario.belief = Belief::Believed;
+                self.claims = Token::default().claims();
+            }
+            Change::ReachKeys(_) => self.scenario.belief = Belief::Believed,
             Change::WellFormedToken(_) => self.claims = Token::default().claims(),
             Change::Wait(v1::WaitRemedy { until_s }) => {
                 let until = u64::try_from(until_s).expect("after 1970");
@@ -199,6 +205,8 @@ impl Changed {
         let profile = named.unwrap_or_else(|| question::profile(&scenario));
         let (snapshot, seen) = (builder.freeze(), question::seen(&scenario));
         let at = At { now, ..question::at(&scenario) };
-        question::with(&claims, &profile, seen, |asked| decide(&snapshot, asked, at).verdict)
+        question::with(&claims, scenario.belief, &profile, seen, |asked| {
+            decide(&snapshot, asked, at).verdict
+        })
     }
 }

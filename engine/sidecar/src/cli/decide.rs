@@ -180,6 +180,7 @@ impl Decide {
             profile: self.profile.clone(),
             client: Some(v1::ClientAddress { is }),
             token: Some(v1::evaluate_request::Token::Claims(claims)),
+            presented: String::new(),
         })
     }
 }

@@ -17,6 +17,7 @@ use caed_proto::v1;
 use caed_proto::v1::access_evaluation_client::AccessEvaluationClient;
 use caed_proto::v1::event::Fact;
 use caed_proto::v1::event_publisher_client::EventPublisherClient;
+use caed_trust::address::Forwarding;
 use tonic::transport::Channel;
 
 use super::output;
@@ -367,6 +368,7 @@ fn config(folder: &tempfile::TempDir) -> anyhow::Result<Config> {
         rules,
         profile: Arc::new(profile),
         countries: None,
+        forwarding: Forwarding::default(),
         telemetry: Telemetry { format: LogFormat::Text, filter: "warn".to_owned() },
     })
 }

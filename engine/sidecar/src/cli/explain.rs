@@ -7,7 +7,7 @@ use super::output;
 
 /// Over several lines: the answer, what would change it, then rule by rule.
 pub(super) fn lines(reply: &v1::ExplainReply) -> Vec<String> {
-    let v1::ExplainReply { decision, address: _, steps: _, remedies } = reply;
+    let v1::ExplainReply { decision, address: _, steps: _, remedies, belief: _ } = reply;
     let mut lines = decision.as_ref().map(output::decision).unwrap_or_default();
     if !remedies.is_empty() {
         lines.extend([String::new(), format!("{}:", words::REMEDIES)]);

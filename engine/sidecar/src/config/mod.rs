@@ -5,6 +5,7 @@
 //! overridden by a variable: `listen.grpc` by `CAED_LISTEN_GRPC`. A variable that overrides nothing is
 //! a fault, as is a key that nobody knows: a misspelt safeguard must not be silently absent.
 
+mod forwarding;
 mod kafka;
 mod reader;
 
@@ -25,6 +26,7 @@ use caed_core::rules::{
     TENANT_PLACEHOLDER,
 };
 use caed_streams::kafka::settings::KafkaSettings;
+use caed_trust::address::Forwarding;
 
 use reader::{Document, Section};
 pub use reader::{Fault, Faults};
@@ -42,6 +44,8 @@ pub struct Config {
     pub profile: Arc<Profile>,
     /// Where the database of countries is, if there is one.
     pub countries: Option<PathBuf>,
+    /// How proxies tell the address of a client.
+    pub forwarding: Forwarding,
     /// What is logged, and how.
     pub telemetry: Telemetry,
 }
@@ -107,9 +111,10 @@ impl Config {
         let (rules, profile) = rules(&root, profile, stale_after);
         let profile = Arc::new(profile);
         let countries = countries(&root.section("countries"));
+        let forwarding = forwarding::forwarding(&root.section("client_address"));
         let telemetry = telemetry(&root.section("telemetry"));
         root.finish();
-        document.finish(Self { log, listen, rules, profile, countries, telemetry })
+        document.finish(Self { log, listen, rules, profile, countries, forwarding, telemetry })
     }
 }
 
@@ -385,6 +390,8 @@ fn telemetry(section: &Section<'_>) -> Telemetry {
 
 #[cfg(test)]
 mod tests {
+    use caed_trust::address::{Header, Proxies};
+
     use super::*;
 
     fn parse(text: &str) -> Result<Config, Faults> {
@@ -573,6 +580,28 @@ acks = ["all"]
             );
         }
         assert_eq!(reports.len(), 4, "{reports:#?}");
+    }
+
+    #[test]
+    fn proxies_are_told_by_ranges_or_by_their_number() {
+        let with = |section: &str| parse(&format!("{MINIMAL}[client_address]\n{section}"));
+        let none = parse(MINIMAL).expect("valid").forwarding;
+        assert!(matches!(none.proxies, Proxies::Ranges(ranges) if ranges == RangeSet::default()));
+        let hops = with("header = \"forwarded\"\nhops = 2\n").expect("valid").forwarding;
+        assert!(matches!(hops.proxies, Proxies::Hops(2)) && hops.header == Header::Forwarded);
+        let ranges = with("trusted_proxies = [\"10.0.0.0/8\"]\n").expect("valid").forwarding;
+        let address = "10.9.8.7".parse().expect("an address");
+        assert!(matches!(ranges.proxies, Proxies::Ranges(ranges) if ranges.contains(address)));
+        for (section, problem) in [
+            ("header = \"via\"", "client_address.header: `via` must be"),
+            ("trusted_proxies = [\"here\"]", "client_address.trusted_proxies: `here` is no range"),
+            ("hops = 0", "client_address.hops: must be a whole number from 1 on"),
+            ("hops = 33", "client_address.hops: is more than 32"),
+            ("hops = 1\ntrusted_proxies = []", "client_address.hops: excludes trusted_proxies"),
+        ] {
+            let reports = faults(&format!("{MINIMAL}[client_address]\n{section}\n"));
+            assert!(reports.len() == 1 && reports[0].contains(problem), "{reports:#?}");
+        }
     }
 
     #[test]

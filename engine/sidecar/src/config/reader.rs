@@ -288,6 +288,18 @@ impl<'a> Section<'a> {
         })
     }
 
+    /// A whole number, from 1 on.
+    pub(super) fn count(&self, key: &'static str) -> Option<Found<usize>> {
+        let positive = |text: &str| text.parse().ok().filter(|count| *count > 0);
+        self.read(key, "must be a whole number from 1 on", |raw| match raw {
+            Raw::Environment(text) => positive(text),
+            Raw::File(value) => match value.get_ref() {
+                DeValue::Integer(number) if number.radix() == 10 => positive(number.as_str()),
+                _ => None,
+            },
+        })
+    }
+
     /// A list of texts; in the environment separated by commas.
     pub(super) fn strings(&self, key: &'static str) -> Option<Found<Vec<String>>> {
         self.read(key, "must be a list of texts in quotes", |raw| match raw {

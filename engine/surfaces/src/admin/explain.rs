@@ -54,7 +54,7 @@ fn explained(parts: &Parts, body: &[u8]) -> Response {
     let known =
         Known { profiles: moment.profile_names().collect(), issuers: &moment.rules().issuers };
     let outcome = match form.question(&known) {
-        Ok(request) => match native::explain(&moment, &request, &parts.topics) {
+        Ok(request) => match native::explain(parts, &request) {
             Ok(reply) => Outcome::Explained(Box::new(reply)),
             Err(status) => Outcome::Refused(status.message().to_owned()),
         },

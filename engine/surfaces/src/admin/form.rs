@@ -180,7 +180,12 @@ impl Form {
         }
         let client = Some(v1::ClientAddress { is: self.address(&mut faults) });
         let token = Some(v1::evaluate_request::Token::Claims(claims));
-        faults.or(v1::EvaluateRequest { profile: profile.to_owned(), client, token })
+        faults.or(v1::EvaluateRequest {
+            profile: profile.to_owned(),
+            client,
+            token,
+            presented: String::new(),
+        })
     }
 
     fn has_claims(&self) -> bool {

@@ -6,7 +6,6 @@ pub(super) mod export;
 mod page;
 pub(super) mod tenant;
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use caed_core::countries::Countries;
@@ -17,21 +16,21 @@ use caed_core::decision::{
 use caed_core::ingest::{Ingest, Quarantined};
 use caed_core::log_view::{LogView, PartitionView};
 use caed_core::position::{Frontier, Position, Reached, Topics};
-use caed_core::request::{Malformed, Seen, Token};
+use caed_core::request::{Seen, Token, Unusable};
 use caed_core::rules::Profile;
 use caed_core::sink::{Accepted, AppendError, Notice};
 use caed_core::snapshot::Counts;
 use caed_core::time::UnixSeconds;
-use caed_decode::claims;
 use caed_proto::v1;
 use tonic::{Code, Status};
 
+use super::belief::Belief;
 use crate::limits;
 use crate::pdp::Moment;
 
 /// What is asked.
 struct Asked<'a> {
-    token: Result<Token<'a>, Malformed>,
+    token: Result<Token<'a>, Unusable>,
     profile: &'a Profile,
     seen: Seen,
 }
@@ -39,23 +38,17 @@ struct Asked<'a> {
 impl<'a> Asked<'a> {
     fn of(
         moment: &'a Moment<'_>,
-        request: &'a v1::EvaluateRequest,
-        field: impl Fn() -> String,
+        request: &v1::EvaluateRequest,
+        belief: &'a Belief<'_>,
     ) -> Result<Self, Status> {
-        let v1::EvaluateRequest { profile, client, token } = request;
-        let Some(v1::evaluate_request::Token::Claims(asked)) = token else {
-            return Err(Status::invalid_argument(format!(
-                "{}: is missing; give the claims of the verified token",
-                field()
-            )));
-        };
+        let v1::EvaluateRequest { profile, client: _, token: _, presented: _ } = request;
         let profile = moment.profile(profile).ok_or_else(|| {
             let known = moment.profile_names().collect::<Vec<_>>().join(", ");
             Status::invalid_argument(format!(
                 "profile: `{profile}` is not known; known are {known}"
             ))
         })?;
-        Ok(Self { token: claims::token(asked), profile, seen: seen_of(client.as_ref()) })
+        Ok(Self { token: belief.token(), profile, seen: belief.seen })
     }
 }
 
@@ -63,23 +56,11 @@ impl<'a> Asked<'a> {
 pub(super) fn evaluate(
     moment: &Moment<'_>,
     request: &v1::EvaluateRequest,
-    field: impl Fn() -> String,
+    belief: &Belief<'_>,
 ) -> Result<v1::EvaluateReply, Status> {
-    let Asked { token, profile, seen } = Asked::of(moment, request, field)?;
+    let Asked { token, profile, seen } = Asked::of(moment, request, belief)?;
     let decision = moment.decide(token, profile, seen);
-    Ok(reply_of(moment, &decision, token.as_ref()))
-}
-
-/// The address, or that there is none to believe (D6).
-fn seen_of(client: Option<&v1::ClientAddress>) -> Seen {
-    use v1::client_address::Is;
-    match client.and_then(|client| client.is.as_ref()) {
-        Some(Is::Ip(text)) => {
-            text.parse::<IpAddr>().map_or(Seen::Unknown, |address| Seen::At(address.to_canonical()))
-        }
-        Some(Is::NoneByNature(true)) => Seen::NoneByNature,
-        Some(Is::NoneByNature(false)) | None => Seen::Unknown,
-    }
+    Ok(reply_of(moment, &decision, token.as_ref(), belief))
 }
 
 /// The database of countries.
@@ -94,7 +75,8 @@ pub(super) fn countries_of(countries: &Countries) -> v1::CountryDatabase {
 fn reply_of(
     moment: &Moment<'_>,
     decision: &Decision,
-    token: Result<&Token<'_>, &Malformed>,
+    token: Result<&Token<'_>, &Unusable>,
+    belief: &Belief<'_>,
 ) -> v1::EvaluateReply {
     let Decision {
         verdict,
@@ -114,10 +96,10 @@ fn reply_of(
         findings: findings.iter().map(finding_of).collect(),
         challenge: challenge.as_ref().map(challenge_of),
         http_status: u32::from(*http_status),
-        www_authenticate: moment.www_authenticate(decision, token).unwrap_or_default(),
+        www_authenticate: moment.www_authenticate(decision, token.ok()).unwrap_or_default(),
         retry_after_s: retry_after_s.unwrap_or_default(),
         knowledge: None,
-        detail: token.err().map(ToString::to_string).unwrap_or_default(),
+        detail: token.err().map(|unusable| belief.detail(*unusable)).unwrap_or_default(),
         notes: notes_of(*notes),
         report: report.map(report_of),
         source_age_ms: source_age.map(millis),
@@ -314,6 +296,8 @@ const fn verdict_of(verdict: Verdict) -> v1::Verdict {
 
 const fn reason_of(reason: Reason) -> v1::Reason {
     match reason {
+        Reason::Unverified => v1::Reason::Unverified,
+        Reason::Unverifiable => v1::Reason::Unverifiable,
         Reason::Malformed => v1::Reason::Malformed,
         Reason::IssueTimeMissing => v1::Reason::IssueTimeMissing,
         Reason::BeyondHorizon => v1::Reason::BeyondHorizon,

@@ -1,5 +1,6 @@
 //! The gRPC services of `caed.v1`, with health and reflection beside them.
 
+mod belief;
 mod convert;
 mod service;
 
@@ -13,13 +14,17 @@ use caed_proto::v1;
 use caed_proto::v1::access_evaluation_server::AccessEvaluationServer;
 use caed_proto::v1::event_publisher_server::EventPublisherServer;
 use caed_proto::v1::operations_server::OperationsServer;
+use caed_trust::address::Forwarding;
+use caed_trust::verifier::Verifier;
+use tokio::runtime::Handle;
 use tonic::Status;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::limits;
-use crate::pdp::{Moment, Pdp};
+use crate::pdp::Pdp;
+use belief::Belief;
 use service::Service;
 
 /// What the services stand on.
@@ -35,6 +40,10 @@ pub struct Parts {
     pub log: Arc<dyn LogView>,
     /// The names of the log's topics in positions.
     pub topics: Arc<Topics>,
+    /// Verifies raw tokens.
+    pub verifier: Verifier,
+    /// How proxies tell the address of a client.
+    pub forwarding: Arc<Forwarding>,
 }
 
 /// Reports readiness to whoever asks `grpc.health.v1`.
@@ -69,13 +78,15 @@ pub async fn routes(parts: Parts) -> Result<(Routes, Health), tonic_reflection::
 
 /// Explains one decision, with what it knew. That takes as long as it takes: ask on a thread apart.
 pub(crate) fn explain(
-    moment: &Moment<'_>,
+    parts: &Parts,
     request: &v1::EvaluateRequest,
-    topics: &Topics,
 ) -> Result<v1::ExplainReply, Status> {
-    let mut reply = convert::explain::explain(moment, request, topics)?;
+    let belief = Belief::of(request, parts, || "token".to_owned());
+    let belief = Handle::current().block_on(belief)?;
+    let moment = parts.pdp.moment();
+    let mut reply = convert::explain::explain(&moment, request, &belief, parts)?;
     if let Some(decision) = &mut reply.decision {
-        decision.knowledge = Some(convert::knowledge_of(moment, topics));
+        decision.knowledge = Some(convert::knowledge_of(&moment, &parts.topics));
     }
     Ok(reply)
 }

@@ -15,6 +15,7 @@ use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Parts;
+use super::belief::Belief;
 use super::convert;
 use crate::limits;
 use crate::pdp::Moment;
@@ -36,23 +37,35 @@ impl Service {
         u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX)
     }
 
-    /// Answers on a thread of its own: so much work would hold up those who ask for decisions.
+    /// As [`apart`], from one snapshot.
     async fn apart<R: Send + 'static>(
         &self,
         answer: impl FnOnce(&Moment<'_>, &Topics) -> Result<R, Status> + Send + 'static,
     ) -> Result<Response<R>, Status> {
         let Parts { pdp, topics, .. } = self.parts.clone();
-        let answered = tokio::task::spawn_blocking(move || answer(&pdp.moment(), &topics));
-        let reply = answered.await.map_err(|_| Status::internal("the answer could not be made"))?;
-        reply.map(Response::new)
+        apart(move || answer(&pdp.moment(), &topics)).await
     }
 
-    fn evaluate_one(&self, request: &v1::EvaluateRequest) -> Result<v1::EvaluateReply, Status> {
+    /// The token first: it may wait for keys, and what is decided by is as new as the answer.
+    async fn evaluate_one(
+        &self,
+        request: &v1::EvaluateRequest,
+    ) -> Result<v1::EvaluateReply, Status> {
+        let belief = Belief::of(request, &self.parts, || "token".to_owned()).await?;
         let moment = self.parts.pdp.moment();
-        let mut reply = convert::evaluate(&moment, request, || "token".to_owned())?;
+        let mut reply = convert::evaluate(&moment, request, &belief)?;
         reply.knowledge = Some(convert::knowledge_of(&moment, &self.parts.topics));
         Ok(reply)
     }
+}
+
+/// Answers on a thread of its own: so much work would hold up those who ask for decisions.
+async fn apart<R: Send + 'static>(
+    answer: impl FnOnce() -> Result<R, Status> + Send + 'static,
+) -> Result<Response<R>, Status> {
+    let answered = tokio::task::spawn_blocking(answer).await;
+    let reply = answered.map_err(|_| Status::internal("the answer could not be made"))?;
+    reply.map(Response::new)
 }
 
 #[tonic::async_trait]
@@ -61,7 +74,7 @@ impl AccessEvaluation for Service {
         &self,
         request: Request<v1::EvaluateRequest>,
     ) -> Result<Response<v1::EvaluateReply>, Status> {
-        self.evaluate_one(request.get_ref()).map(Response::new)
+        self.evaluate_one(request.get_ref()).await.map(Response::new)
     }
 
     async fn evaluate_batch(
@@ -70,10 +83,14 @@ impl AccessEvaluation for Service {
     ) -> Result<Response<v1::EvaluateBatchReply>, Status> {
         let v1::EvaluateBatchRequest { requests } = request.get_ref();
         convert::check_batch(requests)?;
+        let mut beliefs = Vec::with_capacity(requests.len());
+        for (index, request) in requests.iter().enumerate() {
+            let field = || format!("requests[{index}].token");
+            beliefs.push(Belief::of(request, &self.parts, field).await?);
+        }
         let moment = self.parts.pdp.moment();
-        let replies = requests.iter().enumerate().map(|(index, request)| {
-            convert::evaluate(&moment, request, || format!("requests[{index}].token"))
-        });
+        let replies = requests.iter().zip(&beliefs);
+        let replies = replies.map(|(request, belief)| convert::evaluate(&moment, request, belief));
         Ok(Response::new(v1::EvaluateBatchReply {
             replies: replies.collect::<Result<_, _>>()?,
             knowledge: Some(convert::knowledge_of(&moment, &self.parts.topics)),
@@ -89,9 +106,10 @@ impl AccessEvaluation for Service {
         request: Request<Streaming<v1::EvaluateRequest>>,
     ) -> Result<Response<Self::EvaluateStreamStream>, Status> {
         let service = self.clone();
-        let replies = request
-            .into_inner()
-            .map(move |request| request.and_then(|request| service.evaluate_one(&request)));
+        let replies = request.into_inner().then(move |request| {
+            let service = service.clone();
+            async move { service.evaluate_one(&request?).await }
+        });
         Ok(Response::new(Box::pin(replies)))
     }
 }
@@ -132,7 +150,7 @@ impl Operations for Service {
         &self,
         _: Request<v1::StatusRequest>,
     ) -> Result<Response<v1::StatusReply>, Status> {
-        let Parts { pdp, sink: _, ingest, log, topics } = &self.parts;
+        let Parts { pdp, ingest, log, topics, .. } = &self.parts;
         let moment = pdp.moment();
         let notes = ingest.quarantine_notes();
         Ok(Response::new(v1::StatusReply {
@@ -169,7 +187,8 @@ impl Operations for Service {
         request: Request<v1::EvaluateRequest>,
     ) -> Result<Response<v1::ExplainReply>, Status> {
         let request = request.into_inner();
-        self.apart(move |moment, topics| super::explain(moment, &request, topics)).await
+        let parts = self.parts.clone();
+        apart(move || super::explain(&parts, &request)).await
     }
 
     async fn get_tenant(

@@ -226,7 +226,7 @@ fn answer(outcome: &Outcome) -> Markup {
 }
 
 fn explained(reply: &v1::ExplainReply) -> Markup {
-    let v1::ExplainReply { decision, address: _, steps: _, remedies } = reply;
+    let v1::ExplainReply { decision, address: _, steps: _, remedies, belief: _ } = reply;
     html! {
         @if let Some(decision) = decision { (decided(decision)) }
         @if !remedies.is_empty() {

@@ -5,12 +5,14 @@ use std::net::IpAddr;
 use caed_core::explain::{Explanation, Fact, Outcome, Step, Value};
 use caed_core::position::Topics;
 use caed_core::remedy::Remedy;
-use caed_core::request::{Seen, Token};
+use caed_core::request::Token;
 use caed_core::time::{UnixMillis, UnixSeconds, Utc};
 use caed_proto::v1;
 use caed_proto::v1::remedy::Change;
 use tonic::Status;
 
+use super::super::Parts;
+use super::super::belief::Belief;
 use super::{Asked, millis, reply_of, saturating};
 use crate::pdp::Moment;
 
@@ -18,35 +20,21 @@ use crate::pdp::Moment;
 pub(in crate::native) fn explain(
     moment: &Moment<'_>,
     request: &v1::EvaluateRequest,
-    topics: &Topics,
+    belief: &Belief<'_>,
+    Parts { topics, forwarding, .. }: &Parts,
 ) -> Result<v1::ExplainReply, Status> {
-    let Asked { token, profile, seen } = Asked::of(moment, request, || "token".to_owned())?;
+    let Asked { token, profile, seen } = Asked::of(moment, request, belief)?;
     let Explanation { decision, steps, remedies } = moment.explain(token, profile, seen);
     Ok(v1::ExplainReply {
-        decision: Some(reply_of(moment, &decision, token.as_ref())),
-        address: Some(address_of(seen, request.client.as_ref())),
+        decision: Some(reply_of(moment, &decision, token.as_ref(), belief)),
+        address: Some(belief.address(request.client.as_ref(), forwarding)),
         steps: steps.into_iter().map(|step| step_of(step, topics)).collect(),
         remedies: remedies
             .into_iter()
             .map(|remedy| remedy_of(remedy, token.as_ref().ok()))
             .collect(),
+        belief: Some(belief.told()),
     })
-}
-
-/// The address that counted, and why that one.
-fn address_of(seen: Seen, client: Option<&v1::ClientAddress>) -> v1::SeenAddress {
-    use v1::client_address::Is;
-    let given = match client.and_then(|client| client.is.as_ref()) {
-        Some(Is::Ip(text)) => text.clone(),
-        Some(Is::NoneByNature(_)) | None => String::new(),
-    };
-    let (address, basis) = match seen {
-        Seen::At(address) => (address.to_string(), v1::AddressBasis::Given),
-        Seen::NoneByNature => (String::new(), v1::AddressBasis::NoneByNature),
-        Seen::Unknown if given.is_empty() => (String::new(), v1::AddressBasis::Missing),
-        Seen::Unknown => (String::new(), v1::AddressBasis::Unreadable),
-    };
-    v1::SeenAddress { address, basis: basis.into(), given }
 }
 
 fn step_of(step: Step, topics: &Topics) -> v1::Step {
@@ -92,6 +80,14 @@ fn remedy_of(remedy: Remedy, token: Option<&Token<'_>>) -> v1::Remedy {
     let of = |source: &dyn std::fmt::Display| v1::SourceRemedy { source: source.to_string() };
     let subject = token.map(Token::subject).unwrap_or_default();
     let (text, change) = match remedy {
+        Remedy::BelievedToken => (
+            "a token that its issuer made for this resource".to_owned(),
+            Change::BelievedToken(v1::BelievedTokenRemedy {}),
+        ),
+        Remedy::ReachKeys => (
+            "the keys of the token's issuer: they can't be had now".to_owned(),
+            Change::ReachKeys(v1::ReachKeysRemedy {}),
+        ),
         Remedy::WellFormedToken => (
             "a token whose claims are well-formed".to_owned(),
             Change::WellFormedToken(v1::WellFormedTokenRemedy {}),

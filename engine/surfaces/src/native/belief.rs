@@ -1,0 +1,201 @@
+//! What is believed of a request: its token (T2), and the address of its client (T3, D6).
+//!
+//! A token is verified here, by [`caed_trust`], or its claims are taken from a caller that may vouch; the
+//! caller's right to that is checked before. Nothing of a token that is refused reaches a decision.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use caed_core::request::{Seen, Token, Unusable};
+use caed_decode::claims;
+use caed_proto::v1;
+use caed_trust::address::{Chain, Client, Forwarding, Header, Unknown};
+use tonic::Status;
+
+use super::Parts;
+
+/// What is believed of one request.
+#[derive(Clone, Debug)]
+pub(crate) struct Belief<'r> {
+    token: Presented<'r>,
+    /// Where it comes from.
+    pub(super) seen: Seen,
+    /// How the chain of proxies told that, where one was given.
+    forwarded: Option<Result<Client, Unknown>>,
+}
+
+/// A token, and why it is believed.
+#[derive(Clone, Debug)]
+enum Presented<'r> {
+    /// The caller vouches for its claims.
+    Given(&'r v1::TokenClaims),
+    /// It was verified here.
+    Verified(Arc<v1::TokenClaims>),
+    /// It is not believed, for this reason.
+    Refused(Unusable, String),
+}
+
+impl<'r> Belief<'r> {
+    /// Verifies what there is to verify; `field` names the token where there is none.
+    pub(super) async fn of(
+        request: &'r v1::EvaluateRequest,
+        parts: &Parts,
+        field: impl Fn() -> String,
+    ) -> Result<Self, Status> {
+        use v1::evaluate_request::Token;
+        let v1::EvaluateRequest { token, profile: _, client, presented } = request;
+        let token = match token {
+            Some(Token::Claims(claims)) if presented.is_empty() => Presented::Given(claims),
+            Some(Token::Claims(claims)) => {
+                match parts.verifier.agrees(presented.as_bytes(), claims) {
+                    Ok(()) => Presented::Given(claims),
+                    Err(problem) => Presented::Refused(Unusable::Unverified, problem.to_string()),
+                }
+            }
+            Some(Token::Jwt(_)) if !presented.is_empty() => {
+                return Err(Status::invalid_argument(
+                    "presented: goes with claims; a jwt is itself what is presented",
+                ));
+            }
+            Some(Token::Jwt(token)) => match parts.verifier.verify(token.as_bytes()).await {
+                Ok(claims) => Presented::Verified(claims),
+                Err(refused) => {
+                    let unusable = if refused.is_unavailable() {
+                        Unusable::Unverifiable
+                    } else {
+                        Unusable::Unverified
+                    };
+                    Presented::Refused(unusable, refused.to_string())
+                }
+            },
+            None => {
+                return Err(Status::invalid_argument(format!(
+                    "{}: is missing; give the token as `jwt`, or the claims of the verified token",
+                    field()
+                )));
+            }
+        };
+        let (seen, forwarded) = seen_of(client.as_ref(), &parts.forwarding);
+        Ok(Self { token, seen, forwarded })
+    }
+
+    /// The token, as decisions read it.
+    pub(super) fn token(&self) -> Result<Token<'_>, Unusable> {
+        match &self.token {
+            Presented::Given(claims) => claims::token(claims),
+            Presented::Verified(claims) => claims::token(claims),
+            Presented::Refused(unusable, _) => Err(*unusable),
+        }
+    }
+
+    /// What is wrong with the token, in words.
+    pub(super) fn detail(&self, unusable: Unusable) -> String {
+        match &self.token {
+            Presented::Refused(_, detail) => detail.clone(),
+            Presented::Given(_) | Presented::Verified(_) => unusable.to_string(),
+        }
+    }
+
+    /// Why the token is believed, or why not.
+    pub(super) fn told(&self) -> v1::Belief {
+        let (basis, detail) = match &self.token {
+            Presented::Given(_) => (
+                v1::BeliefBasis::Given,
+                "its claims were given; a decision believes them from callers that may vouch",
+            ),
+            Presented::Verified(_) => {
+                (v1::BeliefBasis::Verified, "verified here, by a key of its issuer")
+            }
+            Presented::Refused(Unusable::Unverifiable, detail) => {
+                (v1::BeliefBasis::Unavailable, detail.as_str())
+            }
+            Presented::Refused(_, detail) => (v1::BeliefBasis::Refused, detail.as_str()),
+        };
+        v1::Belief { basis: basis.into(), detail: detail.to_owned() }
+    }
+
+    /// The address that counted, and why that one.
+    pub(super) fn address(
+        &self,
+        client: Option<&v1::ClientAddress>,
+        forwarding: &Forwarding,
+    ) -> v1::SeenAddress {
+        use v1::AddressBasis as Basis;
+        use v1::client_address::Is;
+        let (given, detail) = match client.and_then(|client| client.is.as_ref()) {
+            Some(Is::Ip(text)) => (text.clone(), String::new()),
+            Some(Is::Forwarded(chain)) => (chain_text(chain, forwarding.header), self.entry()),
+            Some(Is::NoneByNature(_)) | None => (String::new(), String::new()),
+        };
+        let address = match self.seen {
+            Seen::At(address) => address.to_string(),
+            Seen::NoneByNature | Seen::Unknown => String::new(),
+        };
+        let basis = match (self.seen, &self.forwarded) {
+            (Seen::At(_), Some(_)) => Basis::Forwarded,
+            (Seen::Unknown, Some(_)) => Basis::NotForwarded,
+            (Seen::At(_), None) => Basis::Given,
+            (Seen::NoneByNature, _) => Basis::NoneByNature,
+            (Seen::Unknown, None) if given.is_empty() => Basis::Missing,
+            (Seen::Unknown, None) => Basis::Unreadable,
+        };
+        v1::SeenAddress { address, basis: basis.into(), given, detail }
+    }
+
+    /// Where in the chain the address stood, or why it stands nowhere.
+    fn entry(&self) -> String {
+        match self.forwarded {
+            Some(Ok(Client { entry: 0, .. })) => {
+                "the peer itself, which is no trusted proxy".to_owned()
+            }
+            Some(Ok(Client { entry, .. })) => {
+                format!("entry {entry} from the right, the first that no trusted proxy is known by")
+            }
+            Some(Err(unknown)) => unknown.to_string(),
+            None => String::new(),
+        }
+    }
+}
+
+/// The address, or that there is none to believe (D6).
+fn seen_of(
+    client: Option<&v1::ClientAddress>,
+    forwarding: &Forwarding,
+) -> (Seen, Option<Result<Client, Unknown>>) {
+    use v1::client_address::Is;
+    let is = client.and_then(|client| client.is.as_ref());
+    let seen = match is {
+        Some(Is::Ip(text)) => {
+            text.parse::<IpAddr>().map_or(Seen::Unknown, |address| Seen::At(address.to_canonical()))
+        }
+        Some(Is::NoneByNature(true)) => Seen::NoneByNature,
+        Some(Is::Forwarded(chain)) => {
+            let told = forwarding.client(&Chain {
+                peer: chain.peer.parse().ok(),
+                lines: lines(chain, forwarding.header),
+            });
+            let seen = told.as_ref().map_or(Seen::Unknown, |client| Seen::At(client.address));
+            return (seen, Some(told));
+        }
+        Some(Is::NoneByNature(false)) | None => Seen::Unknown,
+    };
+    (seen, None)
+}
+
+/// The lines of the header that is configured: the other one may come from anybody.
+fn lines(chain: &v1::ForwardedChain, header: Header) -> &[String] {
+    match header {
+        Header::XForwardedFor => &chain.x_forwarded_for,
+        Header::Forwarded => &chain.forwarded,
+    }
+}
+
+/// A chain as people read it.
+fn chain_text(chain: &v1::ForwardedChain, header: Header) -> String {
+    let name = match header {
+        Header::XForwardedFor => "X-Forwarded-For",
+        Header::Forwarded => "Forwarded",
+    };
+    let peer = if chain.peer.is_empty() { "not told" } else { &chain.peer };
+    format!("peer {peer}, {name}: {}", lines(chain, header).join(", "))
+}
