@@ -90,3 +90,97 @@ pub(crate) fn agree(token: &[u8], given: &TokenClaims) -> Result<(), Disagreemen
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Map, Value, json};
+
+    use super::*;
+    use crate::maker::encoded;
+
+    /// A token of anna's, signed by nobody: whoever may vouch has verified it.
+    fn token(payload: &Value) -> String {
+        format!(
+            "{}.{}.c2lnbmVk",
+            encoded(r#"{"alg":"RS256","kid":"k"}"#),
+            encoded(payload.to_string())
+        )
+    }
+
+    /// Every claim that decisions read, and what else it might say.
+    fn claims() -> [(&'static str, Value, Value); 18] {
+        [
+            ("iss", json!("https://idp.example"), json!("https://idp.example/")),
+            ("tid", json!("contoso"), json!("fabrikam")),
+            ("sub", json!("anna"), json!("boris")),
+            ("iat", json!(1_768_478_400), json!(1_768_478_401)),
+            ("exp", json!(1_768_482_000), json!(1_768_485_600)),
+            ("nbf", json!(1_768_478_400), json!(0)),
+            ("sid", json!("s-1"), json!("s-2")),
+            ("jti", json!("t-1"), json!("t-2")),
+            ("azp", json!("app"), json!("other")),
+            ("deviceid", json!("d-1"), json!("d-2")),
+            ("xms_cc", json!(["cp1"]), json!(["cp1", "cp2"])),
+            ("aud", json!(["api://files"]), json!(["api://mail"])),
+            ("ipaddr", json!("198.51.100.7"), json!("198.51.100.8")),
+            ("acct", json!(0), json!(1)),
+            ("auth_time", json!(1_768_478_000), json!(1_768_478_001)),
+            ("idtyp", json!("user"), json!("app")),
+            ("groups", json!(["g-1"]), json!([])),
+            ("wids", json!(["r-1"]), json!(["r-1", "r-2"])),
+        ]
+    }
+
+    fn members(claims: impl IntoIterator<Item = (&'static str, Value)>) -> Map<String, Value> {
+        claims.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    fn given(members: Map<String, Value>) -> TokenClaims {
+        claims::members(members).expect("claims")
+    }
+
+    #[test]
+    fn claims_are_those_of_their_token_and_of_no_other() {
+        let all = || members(claims().map(|(name, value, _)| (name, value)));
+        let presented = token(&Value::Object(all()));
+        assert_eq!(agree(presented.as_bytes(), &given(all())), Ok(()));
+        for (name, value, other) in claims() {
+            let alone = || given(members([(name, value.clone())]));
+            assert_eq!(agree(presented.as_bytes(), &alone()), Ok(()), "{name} alone");
+            let mut another = all();
+            another.insert(name.to_owned(), other);
+            let another = token(&Value::Object(another));
+            assert_eq!(agree(another.as_bytes(), &given(all())), Err(Disagreement::Claim(name)));
+            let mut without = all();
+            without.remove(name);
+            let without = token(&Value::Object(without));
+            let told = agree(without.as_bytes(), &given(all()));
+            // A token may leave its tenant to its issuer.
+            let expected = if name == "tid" { Ok(()) } else { Err(Disagreement::Claim(name)) };
+            assert_eq!(told, expected, "{name} is not in the token");
+        }
+    }
+
+    #[test]
+    fn what_can_not_be_read_agrees_with_nothing() {
+        let payload = |text: &str| format!("{}.{}.c2lnbmVk", encoded("{}"), encoded(text));
+        let long = "a".repeat(limits::TOKEN_BYTES_MAX + 1);
+        for (presented, problem) in [
+            ("", "the token that is presented is no signed JWT of at most 65536 bytes"),
+            ("a.b", "the token that is presented is no signed JWT of at most 65536 bytes"),
+            ("a.b.c.d", "the token that is presented is no signed JWT of at most 65536 bytes"),
+            (long.as_str(), "the token that is presented is no signed JWT of at most 65536 bytes"),
+            (
+                &payload(r#"{"sub": "anna", "sub": "boris"}"#),
+                "the payload of the token that is presented has a member twice, so that it could mean two things",
+            ),
+            (
+                &payload(r#"{"sub": 7}"#),
+                "the token that is presented: claim `sub` must be a text in quotes",
+            ),
+        ] {
+            let told = agree(presented.as_bytes(), &TokenClaims::default()).expect_err(problem);
+            assert_eq!(told.to_string(), problem);
+        }
+    }
+}

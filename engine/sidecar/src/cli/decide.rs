@@ -1,10 +1,13 @@
 //! `caed decide`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use caed_proto::v1;
 use caed_proto::v1::access_evaluation_client::AccessEvaluationClient;
+use caed_proto::v1::client_address::Is;
+use caed_proto::v1::evaluate_request::Token;
 use caed_proto::v1::operations_client::OperationsClient;
 use clap::Args;
 use tonic::transport::Channel;
@@ -14,16 +17,39 @@ use super::{At, explain, load, output};
 use crate::client;
 use crate::config::{Config, LogChoice};
 
-/// The token is given by flags, or as JSON.
+/// The flags that are claims.
+const CLAIMS: [&str; 14] = [
+    "iss",
+    "tid",
+    "sub",
+    "iat",
+    "exp",
+    "nbf",
+    "sid",
+    "jti",
+    "azp",
+    "deviceid",
+    "xms_cc",
+    "aud",
+    "ipaddr",
+    "auth_time",
+];
+
+/// The flags that say where a request comes from.
+const CHAIN: [&str; 3] = ["peer", "x_forwarded_for", "forwarded"];
+
+/// The token is given as it is, by its claims, or in a request as JSON.
 #[derive(Args)]
 pub(super) struct Decide {
     /// The whole request as JSON, such as {"claims": {"iss": "…", "tid": "…", "sub": "…"}}; - reads
     /// it from standard input.
-    #[arg(long, value_name = "JSON", conflicts_with_all = [
-        "iss", "tid", "sub", "iat", "exp", "nbf", "sid", "jti", "azp", "deviceid", "xms_cc", "aud",
-        "ipaddr", "auth_time", "profile", "client_ip", "no_address",
-    ])]
+    #[arg(long, value_name = "JSON", conflicts_with_all = CLAIMS)]
+    #[arg(conflicts_with_all = ["token", "profile", "client_ip", "no_address"], conflicts_with_all = CHAIN)]
     request: Option<String>,
+    /// A file with the token itself, which is verified; - reads it from standard input. On a command line others
+    /// could see it.
+    #[arg(long, value_name = "FILE", conflicts_with_all = CLAIMS)]
+    token: Option<PathBuf>,
     /// `iss`: who issued the token.
     #[arg(long)]
     iss: Option<String>,
@@ -75,9 +101,18 @@ pub(super) struct Decide {
     /// The request has no address by its nature: locations are not evaluated.
     #[arg(long, conflicts_with = "client_ip")]
     no_address: bool,
+    /// Who connected to the gateway: with the chain below, the proxies that are configured tell the address.
+    #[arg(long, conflicts_with_all = ["client_ip", "no_address"])]
+    peer: Option<String>,
+    /// A line of `X-Forwarded-For`, as the gateway got it. May be repeated.
+    #[arg(long, conflicts_with_all = ["client_ip", "no_address"])]
+    x_forwarded_for: Vec<String>,
+    /// A line of `Forwarded`, as the gateway got it. May be repeated.
+    #[arg(long, conflicts_with_all = ["client_ip", "no_address"])]
+    forwarded: Vec<String>,
     /// Reads the log of this configuration instead of asking a sidecar. No sidecar may have it open.
     #[arg(long, value_name = "FILE", conflicts_with = "address")]
-    from_log: Option<std::path::PathBuf>,
+    from_log: Option<PathBuf>,
     /// Tells why, rule by rule, and what would change the answer.
     #[arg(long)]
     explain: bool,
@@ -154,7 +189,40 @@ impl Decide {
             };
             return serde_json::from_str(&text).context("--request is no EvaluateRequest");
         }
-        let claims = v1::TokenClaims {
+        Ok(v1::EvaluateRequest {
+            profile: self.profile.clone(),
+            client: Some(v1::ClientAddress { is: self.client() }),
+            token: Some(self.token()?),
+            presented: String::new(),
+        })
+    }
+
+    fn client(&self) -> Option<Is> {
+        let is_chain =
+            self.peer.is_some() || !self.x_forwarded_for.is_empty() || !self.forwarded.is_empty();
+        match &self.client_ip {
+            Some(ip) => Some(Is::Ip(ip.clone())),
+            None if self.no_address => Some(Is::NoneByNature(true)),
+            None if is_chain => Some(Is::Forwarded(v1::ForwardedChain {
+                peer: self.peer.clone().unwrap_or_default(),
+                x_forwarded_for: self.x_forwarded_for.clone(),
+                forwarded: self.forwarded.clone(),
+            })),
+            None => None,
+        }
+    }
+
+    fn token(&self) -> anyhow::Result<Token> {
+        if let Some(path) = &self.token {
+            let text = if path.as_os_str() == "-" {
+                std::io::read_to_string(std::io::stdin()).context("reading standard input")?
+            } else {
+                let reading = || format!("reading the token in {}", path.display());
+                std::fs::read_to_string(path).with_context(reading)?
+            };
+            return Ok(Token::Jwt(text.trim().to_owned()));
+        }
+        Ok(Token::Claims(v1::TokenClaims {
             iss: self.iss.clone(),
             tid: self.tid.clone(),
             sub: self.sub.clone(),
@@ -170,18 +238,7 @@ impl Decide {
             ipaddr: self.ipaddr.clone(),
             auth_time: self.auth_time,
             ..v1::TokenClaims::default()
-        };
-        let is = match (&self.client_ip, self.no_address) {
-            (Some(ip), _) => Some(v1::client_address::Is::Ip(ip.clone())),
-            (None, true) => Some(v1::client_address::Is::NoneByNature(true)),
-            (None, false) => None,
-        };
-        Ok(v1::EvaluateRequest {
-            profile: self.profile.clone(),
-            client: Some(v1::ClientAddress { is }),
-            token: Some(v1::evaluate_request::Token::Claims(claims)),
-            presented: String::new(),
-        })
+        }))
     }
 }
 
