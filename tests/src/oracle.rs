@@ -275,7 +275,7 @@ fn binding(world: &World, issuer: Text, tenant: Text) -> Option<&Issuer> {
                 .strip_prefix(before)
                 .and_then(|rest| rest.strip_suffix(after))
                 // Reading: what stands in the pattern is a tenant's name, compared as one (T4).
-                .is_some_and(|named| equal(named, tenant))
+                .is_some_and(|named| !named.contains('/') && equal(named, tenant))
         }
     };
     let by_name = world.issuers.iter().filter(fits).find(|known| same(known.name, issuer));

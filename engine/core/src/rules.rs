@@ -281,11 +281,14 @@ impl Issuer {
         }
     }
 
-    /// Whether `issuer` is this pattern with `tenant` in it.
+    /// Whether `issuer` is this pattern with `tenant` in it. A tenant is one step of a path: else it could
+    /// reach over what stands behind it in the pattern.
     fn matches(&self, issuer: &str, tenant: &str) -> bool {
         self.name.split_once(TENANT_PLACEHOLDER).is_some_and(|(before, after)| {
             let middle = issuer.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
-            middle.is_some_and(|middle| NameText::new(middle).as_str() == tenant)
+            middle.is_some_and(|middle| {
+                !middle.contains('/') && NameText::new(middle).as_str() == tenant
+            })
         })
     }
 }
@@ -477,6 +480,8 @@ mod tests {
             ("https://login/a/v2.0", "b"),
             ("https://login/{tenant}/v2.0", "a"),
             ("https://login/a/v2.0/x", "a"),
+            ("https://login/a/b/v2.0", "a/b"),
+            ("https://login/a/v2.0/b/v2.0", "a/v2.0/b"),
             ("https://login/", "a"),
             ("", ""),
         ] {

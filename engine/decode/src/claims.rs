@@ -21,11 +21,99 @@ pub enum InvalidPayload {
     /// A claim of another type.
     #[error("claim `{claim}` must be {must}")]
     Claim {
-        /// The claim.
-        claim: &'static str,
+        /// The claim, as it is named here or in the configuration.
+        claim: String,
         /// What it must be.
         must: &'static str,
     },
+}
+
+/// How an issuer names the claims that others name otherwise. Of several names the first that a token has
+/// counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Names {
+    /// The user or workload identity.
+    pub subject: Vec<String>,
+    /// The tenant; none where tokens don't name it.
+    pub tenant: Vec<String>,
+    /// The client application.
+    pub client: Vec<String>,
+    /// The session.
+    pub session: Vec<String>,
+    /// The mark of a judged token (D5); none where there is no such mark.
+    pub judged: Option<String>,
+    /// How tokens show that they are a client's own, and no user's.
+    pub machine: Machine,
+}
+
+/// How tokens show that they are a client's own, and no user's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Machine {
+    /// By `idtyp`, as in Entra tokens.
+    #[default]
+    IdentityType,
+    /// By a `sub` that is the client's id with this behind it, where no claim names a user. Then the client's
+    /// id is the subject. Or by `idtyp`.
+    SubjectIsClient(&'static str),
+}
+
+impl Default for Names {
+    /// As in Entra tokens, and with `sub` for a subject where there is no `oid`.
+    fn default() -> Self {
+        Self {
+            subject: names(&["oid", "sub"]),
+            tenant: names(&["tid"]),
+            client: names(&["azp", "appid"]),
+            session: names(&["sid"]),
+            judged: None,
+            machine: Machine::IdentityType,
+        }
+    }
+}
+
+impl Names {
+    /// Entra's. Its `sub` is another one for each application, so no event names it.
+    pub fn entra() -> Self {
+        Self { subject: names(&["oid"]), ..Self::default() }
+    }
+
+    /// Keycloak's. A realm is what a tenant is elsewhere, and stands in the issuer's name alone.
+    pub fn keycloak() -> Self {
+        Self {
+            subject: names(&["sub"]),
+            tenant: Vec::new(),
+            client: names(&["azp"]),
+            ..Self::default()
+        }
+    }
+
+    /// Those of Okta's custom authorization servers. `uid` is missing where no user is behind the token;
+    /// then `sub` is the client's id. SOURCE: Okta, OpenID Connect & OAuth 2.0 API, access token claims.
+    pub fn okta() -> Self {
+        Self {
+            subject: names(&["uid"]),
+            tenant: Vec::new(),
+            client: names(&["cid"]),
+            machine: Machine::SubjectIsClient(""),
+            ..Self::default()
+        }
+    }
+
+    /// Auth0's, in both of its profiles. The `sub` of a client's own token is the client's id with `@clients`;
+    /// those of users hold a `|`. SOURCE: Auth0, access token profiles.
+    pub fn auth0() -> Self {
+        Self {
+            subject: names(&["sub"]),
+            tenant: Vec::new(),
+            client: names(&["azp", "client_id"]),
+            machine: Machine::SubjectIsClient("@clients"),
+            ..Self::default()
+        }
+    }
+}
+
+fn names(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
 }
 
 /// Reads a token's claims.
@@ -74,69 +162,95 @@ pub fn token(claims: &v1::TokenClaims) -> Result<Token<'_>, Unusable> {
     })
 }
 
-/// Reads the payload of a token, already decoded: one JSON object. Claims that no decision reads are
-/// passed over; `null` is no claim. The subject is `oid`, as in Entra tokens, or else `sub`.
+/// Reads the payload of a token, already decoded: one JSON object, with the usual [`Names`]. Claims that no
+/// decision reads are passed over; `null` is no claim.
 pub fn payload(json: &str) -> Result<v1::TokenClaims, InvalidPayload> {
     let object = serde_json::from_str(json)
         .map_err(|error| InvalidPayload::Json { line: error.line(), column: error.column() })?;
     let Value::Object(object) = object else { return Err(InvalidPayload::Object) };
-    members(object)
+    members(object, &Names::default())
 }
 
-/// Reads the members of a payload, as [`payload`] does: for who parsed it more strictly.
-pub fn members(object: Map<String, Value>) -> Result<v1::TokenClaims, InvalidPayload> {
+/// Reads the members of a payload, as [`payload`] does: for who parsed it more strictly, and knows the
+/// issuer's names.
+pub fn members(
+    object: Map<String, Value>,
+    names: &Names,
+) -> Result<v1::TokenClaims, InvalidPayload> {
     let claims = Payload(object);
+    let azp = claims.first(&names.client)?;
+    let (mut sub, mut idtyp) = (claims.first(&names.subject)?, claims.text("idtyp")?);
+    if let Machine::SubjectIsClient(suffix) = names.machine
+        && let (Some(client), Some(named)) = (&azp, claims.text("sub")?)
+        && sub.as_ref().is_none_or(|subject| *subject == named)
+        && named.strip_suffix(suffix) == Some(client)
+    {
+        sub = Some(client.clone());
+        idtyp = Some("app".to_owned());
+    }
     Ok(v1::TokenClaims {
         iss: claims.text("iss")?,
-        tid: claims.text("tid")?,
-        sub: claims.either("oid", "sub")?,
+        tid: claims.first(&names.tenant)?,
+        sub,
         iat: claims.number("iat")?,
         exp: claims.number("exp")?,
         nbf: claims.number("nbf")?,
-        sid: claims.text("sid")?,
-        jti: claims.either("uti", "jti")?,
-        azp: claims.either("azp", "appid")?,
+        sid: claims.first(&names.session)?,
+        jti: claims.text("uti")?.or(claims.text("jti")?),
+        azp,
         deviceid: claims.text("deviceid")?,
         xms_cc: claims.texts("xms_cc")?.unwrap_or_default(),
         aud: claims.texts("aud")?.unwrap_or_default(),
         ipaddr: claims.text("ipaddr")?,
         acct: claims.number("acct")?,
         auth_time: claims.number("auth_time")?,
-        idtyp: claims.text("idtyp")?,
+        idtyp,
         groups: claims.texts("groups")?.map(|values| v1::ClaimValues { values }),
         wids: claims.texts("wids")?.map(|values| v1::ClaimValues { values }),
-        // An issuer's mark has whatever name the issuer gave it.
-        judged: None,
+        judged: claims.mark(names.judged.as_deref())?,
     })
 }
 
 struct Payload(Map<String, Value>);
 
 impl Payload {
-    fn of(&self, claim: &'static str) -> Option<&Value> {
+    fn of(&self, claim: &str) -> Option<&Value> {
         self.0.get(claim).filter(|value| !value.is_null())
     }
 
-    fn text(&self, claim: &'static str) -> Result<Option<String>, InvalidPayload> {
+    fn text(&self, claim: &str) -> Result<Option<String>, InvalidPayload> {
         let text = |value: &Value| value.as_str().map(ToOwned::to_owned);
         self.read(claim, "a text in quotes", text)
     }
 
-    /// The first of two claims that mean the same.
-    fn either(
-        &self,
-        first: &'static str,
-        second: &'static str,
-    ) -> Result<Option<String>, InvalidPayload> {
-        Ok(self.text(first)?.or(self.text(second)?))
+    /// The first of several claims that mean the same. Each must be what it should be.
+    fn first(&self, names: &[String]) -> Result<Option<String>, InvalidPayload> {
+        let mut first = None;
+        for name in names {
+            let text = self.text(name)?;
+            first = first.or(text);
+        }
+        Ok(first)
     }
 
-    fn number(&self, claim: &'static str) -> Result<Option<i64>, InvalidPayload> {
+    /// A mark: a text, or `true`. `false` is none, in quotes or not.
+    fn mark(&self, name: Option<&str>) -> Result<Option<String>, InvalidPayload> {
+        let mark = |value: &Value| match value {
+            Value::Bool(mark) => Some(mark.to_string()),
+            Value::String(mark) => Some(mark.clone()),
+            _ => None,
+        };
+        let Some(name) = name else { return Ok(None) };
+        let mark = self.read(name, "a text in quotes, true or false", mark)?;
+        Ok(mark.filter(|mark| mark != "false"))
+    }
+
+    fn number(&self, claim: &str) -> Result<Option<i64>, InvalidPayload> {
         self.read(claim, "a whole number", Value::as_i64)
     }
 
     /// Several texts, or one that stands alone.
-    fn texts(&self, claim: &'static str) -> Result<Option<Vec<String>>, InvalidPayload> {
+    fn texts(&self, claim: &str) -> Result<Option<Vec<String>>, InvalidPayload> {
         let texts = |value: &Value| match value {
             Value::String(text) => Some(vec![text.clone()]),
             Value::Array(values) => {
@@ -149,12 +263,13 @@ impl Payload {
 
     fn read<T>(
         &self,
-        claim: &'static str,
+        claim: &str,
         must: &'static str,
         read: impl Fn(&Value) -> Option<T>,
     ) -> Result<Option<T>, InvalidPayload> {
         let Some(value) = self.of(claim) else { return Ok(None) };
-        read(value).map(Some).ok_or(InvalidPayload::Claim { claim, must })
+        let invalid = || InvalidPayload::Claim { claim: claim.to_owned(), must };
+        read(value).map(Some).ok_or_else(invalid)
     }
 }
 

@@ -1,10 +1,13 @@
 //! Who may issue tokens, with which algorithms, for whom.
 
+use std::sync::Arc;
+
 use caed_core::ids::Name;
 use caed_core::rules::TENANT_PLACEHOLDER;
+use caed_decode::claims::Names;
 
 use crate::algorithm::Algorithm;
-use crate::keys::Keys;
+use crate::keyring::Keyring;
 
 /// One issuer of raw tokens.
 #[derive(Clone, Debug)]
@@ -15,8 +18,14 @@ pub struct Issuer {
     pub audiences: Vec<String>,
     /// How its tokens may be signed.
     pub algorithms: Vec<Algorithm>,
-    /// Its keys, as last read.
-    pub keys: Keys,
+    /// Its keys, as they are now.
+    pub keys: Arc<Keyring>,
+    /// What a key that is bound to an issuer calls it, where that is not `name`; may hold `{tenant}`.
+    pub key_issuer: Option<String>,
+    /// The tenant of all its tokens, where they don't name any.
+    pub tenant: Option<Name>,
+    /// How its tokens name what counts.
+    pub claims: Names,
 }
 
 /// The issuers whose raw tokens are verified here.
@@ -54,6 +63,10 @@ pub(crate) struct Named<'a> {
     tenant: Option<Name>,
 }
 
+/// What stands in place of the tenant where an issuer says whose a key is.
+/// SOURCE: Microsoft Entra's key sets, member `issuer`.
+const KEY_TENANT_PLACEHOLDER: &str = "{tenantid}";
+
 /// A token names another tenant than its issuer's name does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OtherTenant;
@@ -71,6 +84,11 @@ impl Issuers {
         }
         all.sort_by_key(Issuer::is_pattern);
         Ok(Self { issuers: all })
+    }
+
+    /// All of them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Issuer> {
+        self.issuers.iter()
     }
 
     /// The issuer that `name` names: the one of that very name, or the first pattern that fits.
@@ -115,10 +133,22 @@ impl Issuer {
 }
 
 impl Named<'_> {
+    /// Whether a key of that owner may sign for this issuer and tenant.
+    pub(crate) fn is_owner(&self, owner: &str) -> bool {
+        let tenant = self.tenant.as_ref().or(self.issuer.tenant.as_ref());
+        let tenant = tenant.map_or(TENANT_PLACEHOLDER, Name::as_str);
+        let expected = self.issuer.key_issuer.as_ref().unwrap_or(&self.issuer.name);
+        let expected = expected.replace(TENANT_PLACEHOLDER, tenant);
+        owner.replace(KEY_TENANT_PLACEHOLDER, tenant) == expected
+    }
+
     /// Binds what a token says of its tenant to the issuer's name (D2): the tenant that stands in the name
     /// is the one that counts, and a token may leave it out, but not say otherwise.
     pub(crate) fn bind(&self, claimed: Option<String>) -> Result<Option<String>, OtherTenant> {
-        let Some(named) = &self.tenant else { return Ok(claimed) };
+        let Some(named) = &self.tenant else {
+            let only = || self.issuer.tenant.as_ref().map(|only| only.as_str().to_owned());
+            return Ok(claimed.or_else(only));
+        };
         match claimed {
             Some(claimed) if Name::parse(&claimed).as_ref() != Ok(named) => Err(OtherTenant),
             _ => Ok(Some(named.as_str().to_owned())),

@@ -27,6 +27,8 @@ pub(crate) struct Key {
     kind: KeyKind,
     /// The one algorithm that the issuer made it for, where it says so.
     only: Option<Algorithm>,
+    /// The one issuer that it may sign for, where the set says so.
+    issuer: Option<String>,
     public: DecodingKey,
 }
 
@@ -146,18 +148,28 @@ impl Key {
             Some(_) => return Err(Unfit::Malformed),
             None => None,
         };
+        let issuer = match value.get("issuer") {
+            Some(Value::String(name)) => Some(name.clone()),
+            Some(Value::Null) | None => None,
+            Some(_) => return Err(Unfit::Malformed),
+        };
         let jwk: Jwk = serde_json::from_value(value).map_err(|_| Unfit::Malformed)?;
         let (kind, public) = public(&jwk.algorithm)?;
         if only.is_some_and(|only| only.key_kind() != kind) {
             return Err(Unfit::Malformed);
         }
         let id = jwk.common.key_id.filter(|id| !id.is_empty()).ok_or(Unfit::Nameless)?;
-        Ok((id, Self { kind, only, public }))
+        Ok((id, Self { kind, only, issuer, public }))
     }
 
     /// Whether it is a key for this algorithm.
     pub(crate) fn fits(&self, algorithm: Algorithm) -> bool {
         self.kind == algorithm.key_kind() && self.only.is_none_or(|only| only == algorithm)
+    }
+
+    /// The one issuer that it may sign for, if it is bound to one.
+    pub(crate) fn issuer(&self) -> Option<&str> {
+        self.issuer.as_deref()
     }
 
     /// Whether `signature`, in base64url, is this key's over `message`. INVARIANT: only an algorithm that

@@ -1,4 +1,11 @@
-//! Makes keys and tokens for tests. No key is kept anywhere: each run makes its own.
+//! Makes keys and tokens for tests and benches. No key is kept anywhere: each run makes its own.
+
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    reason = "for tests and benches alone"
+)]
 
 use std::sync::OnceLock;
 
@@ -15,14 +22,15 @@ use serde_json::{Value, json};
 use crate::algorithm::Algorithm;
 
 /// One key of each kind.
-pub(crate) struct Maker {
+pub struct Maker {
     pub(crate) rsa: RsaKeyPair,
-    pub(crate) p256: EcdsaKeyPair,
+    p256: EcdsaKeyPair,
     p384: EcdsaKeyPair,
     ed25519: Ed25519KeyPair,
 }
 
-pub(crate) fn encoded(bytes: impl AsRef<[u8]>) -> String {
+/// In base64url, as the parts of a token are.
+pub fn encoded(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
@@ -37,41 +45,45 @@ impl Maker {
     }
 
     /// The issuer's keys.
-    pub(crate) fn ours() -> &'static Self {
+    pub fn ours() -> &'static Self {
         static OURS: OnceLock<Maker> = OnceLock::new();
         OURS.get_or_init(Self::new)
     }
 
     /// Somebody else's.
-    pub(crate) fn theirs() -> &'static Self {
+    pub fn theirs() -> &'static Self {
         static THEIRS: OnceLock<Maker> = OnceLock::new();
         THEIRS.get_or_init(Self::new)
     }
 
-    pub(crate) fn rsa_jwk(&self, id: &str) -> Value {
+    /// The RSA key, public, under this id.
+    pub fn rsa_jwk(&self, id: &str) -> Value {
         let public = self.rsa.public_key();
         let modulus = encoded(public.modulus().big_endian_without_leading_zero());
         let exponent = encoded(public.exponent().big_endian_without_leading_zero());
         json!({"kty": "RSA", "kid": id, "n": modulus, "e": exponent})
     }
 
-    pub(crate) fn p256_jwk(&self, id: &str) -> Value {
+    /// The key on P-256, public, under this id.
+    pub fn p256_jwk(&self, id: &str) -> Value {
         let (x, y) = self.p256.public_key().as_ref()[1..].split_at(32);
         json!({"kty": "EC", "kid": id, "crv": "P-256", "x": encoded(x), "y": encoded(y)})
     }
 
-    pub(crate) fn p384_jwk(&self, id: &str) -> Value {
+    /// The key on P-384, public, under this id.
+    pub fn p384_jwk(&self, id: &str) -> Value {
         let (x, y) = self.p384.public_key().as_ref()[1..].split_at(48);
         json!({"kty": "EC", "kid": id, "crv": "P-384", "x": encoded(x), "y": encoded(y)})
     }
 
-    pub(crate) fn ed25519_jwk(&self, id: &str) -> Value {
+    /// The Ed25519 key, public, under this id.
+    pub fn ed25519_jwk(&self, id: &str) -> Value {
         let x = encoded(self.ed25519.public_key());
         json!({"kty": "OKP", "kid": id, "crv": "Ed25519", "x": x})
     }
 
     /// A signature over `message`, made as `algorithm` demands.
-    pub(crate) fn sign(&self, algorithm: Algorithm, message: &[u8]) -> Vec<u8> {
+    pub fn sign(&self, algorithm: Algorithm, message: &[u8]) -> Vec<u8> {
         let rng = SystemRandom::new();
         let rsa = |padding: &'static dyn RsaEncoding| {
             let mut made = vec![0; self.rsa.public_modulus_len()];
@@ -92,7 +104,7 @@ impl Maker {
     }
 
     /// A token of these very texts, signed as `algorithm` demands, whatever its header says.
-    pub(crate) fn token(&self, algorithm: Algorithm, header: &str, payload: &str) -> String {
+    pub fn token(&self, algorithm: Algorithm, header: &str, payload: &str) -> String {
         let signed = format!("{}.{}", encoded(header), encoded(payload));
         let signature = self.sign(algorithm, signed.as_bytes());
         format!("{signed}.{}", encoded(signature))

@@ -13,17 +13,18 @@ use caed_proto::v1::TokenClaims;
 use serde_json::{Map, Value};
 
 use crate::algorithm::Algorithm;
-use crate::issuer::{Issuer, Issuers, OtherTenant};
+use crate::issuer::{Issuer, Issuers, Named, OtherTenant};
 use crate::json::{self, Flaw};
+use crate::keyring::Unavailable;
 use crate::limits;
 
-/// A token that its issuer made, for one of the issuer's audiences.
-#[derive(Clone, Debug)]
-pub struct Verified<'a> {
-    /// Who made it.
-    pub issuer: &'a Issuer,
-    /// What it says.
-    pub claims: TokenClaims,
+/// A token whose form was read, and whose issuer is known. Nothing that it says is believed yet.
+pub(crate) struct Unverified<'a> {
+    signed: &'a str,
+    signature: &'a str,
+    header: Header,
+    payload: Map<String, Value>,
+    named: Named<'a>,
 }
 
 /// Why a token is not believed. It repeats no part of the token.
@@ -68,6 +69,18 @@ pub enum Refused {
     /// The key is there, but not for that algorithm.
     #[error("the token's key is not made for its `alg`")]
     KeyKind,
+    /// The key is bound to an issuer, and to another one.
+    #[error("the token's key is bound to another issuer than `{issuer}`")]
+    KeyIssuer {
+        /// The issuer, as configured.
+        issuer: String,
+    },
+    /// The issuer's keys are not known, or so old that they may have been withdrawn. Not the token's fault.
+    #[error("the keys of issuer `{issuer}` could not be had")]
+    Unavailable {
+        /// The issuer, as configured.
+        issuer: String,
+    },
     /// Not what the key's owner signed.
     #[error("the token's signature is not its issuer's")]
     Signature,
@@ -77,12 +90,6 @@ pub enum Refused {
     /// For somebody else.
     #[error("the token is for none of the audiences configured for issuer `{issuer}`")]
     Audience {
-        /// The issuer, as configured.
-        issuer: String,
-    },
-    /// The issuer's keys can't be had, so nobody can tell.
-    #[error("the keys of issuer `{issuer}` can not be had now")]
-    Unavailable {
         /// The issuer, as configured.
         issuer: String,
     },
@@ -96,21 +103,10 @@ pub enum Refused {
 const TYPES: [&str; 2] = ["jwt", "at+jwt"];
 
 /// Verifies a raw token: its form, its issuer, its signature, its audience and its tenant.
-pub fn verify<'a>(token: &[u8], issuers: &'a Issuers) -> Result<Verified<'a>, Refused> {
-    let Parts { header, payload, signed, signature } = Parts::of(token)?;
-    let header = Header::read(header)?;
-    let payload = decoded(payload).map_err(Refused::Payload)?;
-    let name = payload.get("iss").and_then(Value::as_str).ok_or(Refused::Issuer)?;
-    let named = issuers.find(name).ok_or(Refused::Issuer)?;
-    named.issuer.has_signed(&header, signed, signature)?;
-
-    let mut claims = claims::members(payload).map_err(Refused::Claims)?;
-    let issuer = named.issuer;
-    if !claims.aud.iter().any(|audience| issuer.audiences.contains(audience)) {
-        return Err(Refused::Audience { issuer: issuer.name.clone() });
-    }
-    claims.tid = named.bind(claims.tid).map_err(|OtherTenant| Refused::Tenant)?;
-    Ok(Verified { issuer, claims })
+pub fn verify(token: &[u8], issuers: &Issuers) -> Result<TokenClaims, Refused> {
+    let unverified = Unverified::read(token, issuers)?;
+    unverified.signed()?;
+    unverified.claims()
 }
 
 /// The parts of a signed JWT, still encoded.
@@ -137,30 +133,146 @@ impl<'t> Parts<'t> {
     }
 }
 
-impl Refused {
-    /// Whether it is no fault of the token.
-    pub const fn is_unavailable(&self) -> bool {
-        matches!(self, Self::Unavailable { .. })
+impl<'a> Unverified<'a> {
+    /// Reads a token's form, and finds its issuer.
+    pub(crate) fn read(token: &'a [u8], issuers: &'a Issuers) -> Result<Self, Refused> {
+        let Parts { header, payload, signed, signature } = Parts::of(token)?;
+        let header = Header::read(header)?;
+        let payload = decoded(payload).map_err(Refused::Payload)?;
+        let name = payload.get("iss").and_then(Value::as_str).ok_or(Refused::Issuer)?;
+        let named = issuers.find(name).ok_or(Refused::Issuer)?;
+        Ok(Self { signed, signature, header, payload, named })
     }
-}
 
-impl Issuer {
-    /// Checks that a header's algorithm is one of ours, that its key is one of ours and made for that
-    /// algorithm, and that the signature is that key's: in this order, so that no key meets an algorithm
-    /// that is not its own.
-    fn has_signed(&self, header: &Header, signed: &str, signature: &str) -> Result<(), Refused> {
-        let issuer = || self.name.clone();
-        let algorithm = Algorithm::parse(&header.algorithm)
-            .filter(|algorithm| self.algorithms.contains(algorithm))
+    /// Who is said to have made it.
+    pub(crate) const fn issuer(&self) -> &'a Issuer {
+        self.named.issuer
+    }
+
+    /// Checks that the header's algorithm is one of the issuer's, that its key is one of the issuer's keys of
+    /// the moment and made for that algorithm, and that the signature is that key's: in this order, so that no
+    /// key meets an algorithm that is not its own. Tells the version of the keys.
+    pub(crate) fn signed(&self) -> Result<u64, Refused> {
+        let issuer = || self.named.issuer.name.clone();
+        let algorithm = Algorithm::parse(&self.header.algorithm)
+            .filter(|algorithm| self.named.issuer.algorithms.contains(algorithm))
             .ok_or_else(|| Refused::Algorithm { issuer: issuer() })?;
-        let key = self
+        let keys = self.named.issuer.keys.current();
+        let keys = keys.map_err(|Unavailable| Refused::Unavailable { issuer: issuer() })?;
+        let key = keys
             .keys
-            .get(&header.key_id)
+            .get(&self.header.key_id)
             .ok_or_else(|| Refused::UnknownKey { issuer: issuer() })?;
         if !key.fits(algorithm) {
             return Err(Refused::KeyKind);
         }
-        if key.has_signed(signed, signature, algorithm) { Ok(()) } else { Err(Refused::Signature) }
+        if !key.issuer().is_none_or(|owner| self.named.is_owner(owner)) {
+            return Err(Refused::KeyIssuer { issuer: issuer() });
+        }
+        if key.has_signed(self.signed, self.signature, algorithm) {
+            Ok(keys.version)
+        } else {
+            Err(Refused::Signature)
+        }
+    }
+
+    /// What it says, once its signature [was checked](Self::signed): for one of the issuer's audiences, and of
+    /// no other tenant than the issuer's.
+    pub(crate) fn claims(self) -> Result<TokenClaims, Refused> {
+        let Self { payload, named, .. } = self;
+        let issuer = named.issuer;
+        let mut claims = claims::members(payload, &issuer.claims).map_err(Refused::Claims)?;
+        if !claims.aud.iter().any(|audience| issuer.audiences.contains(audience)) {
+            return Err(Refused::Audience { issuer: issuer.name.clone() });
+        }
+        claims.tid = named.bind(claims.tid).map_err(|OtherTenant| Refused::Tenant)?;
+        Ok(claims)
+    }
+}
+
+/// Why a token is not believed, without what it is about: to count by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The token can't be read.
+    Form,
+    /// From nobody who is configured.
+    Issuer,
+    /// Signed in a way that its issuer may not.
+    Algorithm,
+    /// Signed with a key that is not known.
+    UnknownKey,
+    /// The key may not have signed it.
+    Key,
+    /// Not what the key's owner signed.
+    Signature,
+    /// A claim of another type.
+    Claims,
+    /// For somebody else.
+    Audience,
+    /// Of another tenant than its issuer's.
+    Tenant,
+    /// Its issuer's keys could not be had.
+    Unavailable,
+}
+
+impl Kind {
+    /// All of them, in the order of the enum.
+    pub const ALL: [Self; 10] = [
+        Self::Form,
+        Self::Issuer,
+        Self::Algorithm,
+        Self::UnknownKey,
+        Self::Key,
+        Self::Signature,
+        Self::Claims,
+        Self::Audience,
+        Self::Tenant,
+        Self::Unavailable,
+    ];
+
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Form => "form",
+            Self::Issuer => "issuer",
+            Self::Algorithm => "algorithm",
+            Self::UnknownKey => "unknown_key",
+            Self::Key => "key",
+            Self::Signature => "signature",
+            Self::Claims => "claims",
+            Self::Audience => "audience",
+            Self::Tenant => "tenant",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
+impl Refused {
+    /// Its kind.
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::TooLong
+            | Self::Parts
+            | Self::Header(_)
+            | Self::HeaderMember(_)
+            | Self::Critical
+            | Self::Type
+            | Self::Payload(_) => Kind::Form,
+            Self::Issuer => Kind::Issuer,
+            Self::Algorithm { .. } => Kind::Algorithm,
+            Self::UnknownKey { .. } => Kind::UnknownKey,
+            Self::KeyKind | Self::KeyIssuer { .. } => Kind::Key,
+            Self::Unavailable { .. } => Kind::Unavailable,
+            Self::Signature => Kind::Signature,
+            Self::Claims(_) => Kind::Claims,
+            Self::Audience { .. } => Kind::Audience,
+            Self::Tenant => Kind::Tenant,
+        }
+    }
+
+    /// Whether it is no fault of the token: its issuer's keys could not be had.
+    pub const fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Unavailable { .. })
     }
 }
 
