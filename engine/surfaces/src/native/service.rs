@@ -18,6 +18,7 @@ use super::Parts;
 use super::convert;
 use crate::limits;
 use crate::pdp::Moment;
+use crate::rights::{Right, Rights};
 
 /// All services of `caed.v1` on the same parts.
 #[derive(Clone)]
@@ -47,11 +48,26 @@ impl Service {
         reply.map(Response::new)
     }
 
-    fn evaluate_one(&self, request: &v1::EvaluateRequest) -> Result<v1::EvaluateReply, Status> {
+    fn evaluate_one(
+        &self,
+        request: &v1::EvaluateRequest,
+        rights: Rights,
+    ) -> Result<v1::EvaluateReply, Status> {
+        check_vouched(request, rights)?;
         let moment = self.parts.pdp.moment();
         let mut reply = convert::evaluate(&moment, request, || "token".to_owned())?;
         reply.knowledge = Some(convert::knowledge_of(&moment, &self.parts.topics));
         Ok(reply)
+    }
+}
+
+/// Claims count only from those who are believed about them (T2).
+fn check_vouched(request: &v1::EvaluateRequest, rights: Rights) -> Result<(), Status> {
+    match request.token {
+        Some(v1::evaluate_request::Token::Claims(_)) => {
+            rights.demand(Right::Vouch).map_err(Status::permission_denied)
+        }
+        None => Ok(()),
     }
 }
 
@@ -61,7 +77,8 @@ impl AccessEvaluation for Service {
         &self,
         request: Request<v1::EvaluateRequest>,
     ) -> Result<Response<v1::EvaluateReply>, Status> {
-        self.evaluate_one(request.get_ref()).map(Response::new)
+        let rights = Rights::in_request(request.extensions());
+        self.evaluate_one(request.get_ref(), rights).map(Response::new)
     }
 
     async fn evaluate_batch(
@@ -70,6 +87,8 @@ impl AccessEvaluation for Service {
     ) -> Result<Response<v1::EvaluateBatchReply>, Status> {
         let v1::EvaluateBatchRequest { requests } = request.get_ref();
         convert::check_batch(requests)?;
+        let rights = Rights::in_request(request.extensions());
+        requests.iter().try_for_each(|request| check_vouched(request, rights))?;
         let moment = self.parts.pdp.moment();
         let replies = requests.iter().enumerate().map(|(index, request)| {
             convert::evaluate(&moment, request, || format!("requests[{index}].token"))
@@ -89,9 +108,10 @@ impl AccessEvaluation for Service {
         request: Request<Streaming<v1::EvaluateRequest>>,
     ) -> Result<Response<Self::EvaluateStreamStream>, Status> {
         let service = self.clone();
+        let rights = Rights::in_request(request.extensions());
         let replies = request
             .into_inner()
-            .map(move |request| request.and_then(|request| service.evaluate_one(&request)));
+            .map(move |request| request.and_then(|request| service.evaluate_one(&request, rights)));
         Ok(Response::new(Box::pin(replies)))
     }
 }
