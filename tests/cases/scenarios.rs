@@ -34,6 +34,7 @@ use caed_proto::v1::access_evaluation_client::AccessEvaluationClient;
 use caed_proto::v1::operations_client::OperationsClient;
 use caed_surfaces::native::{Parts, routes};
 use caed_surfaces::pdp::Pdp;
+use caed_surfaces::rights::Rights;
 use caed_tests::answer::{self, Told};
 use caed_tests::scenario::{self, Belief, Length, Scenario};
 use caed_tests::{oracle, plain, question};
@@ -44,7 +45,9 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio_stream::wrappers::TcpListenerStream;
+use tonic::service::InterceptorLayer;
 use tonic::transport::{Endpoint, Server};
+use tonic::{Request, Status};
 
 /// Counts allocations: a decision that allows makes none.
 #[global_allocator]
@@ -101,6 +104,13 @@ impl LogView for NoLog {
     fn letters(&self) -> Letters {
         Letters::default()
     }
+}
+
+/// Whoever asks here may do everything.
+#[expect(clippy::unnecessary_wraps, reason = "an interceptor may refuse")]
+fn with_all_rights(mut request: Request<()>) -> Result<Request<()>, Status> {
+    request.extensions_mut().insert(Rights::ALL);
+    Ok(request)
 }
 
 #[tokio::test]
@@ -223,7 +233,8 @@ async fn ask_over_grpc(
     let server = tokio::spawn(async move {
         let incoming = TcpListenerStream::new(listener);
         let ended = async { ended.await.unwrap_or_default() };
-        Server::builder().add_routes(routes).serve_with_incoming_shutdown(incoming, ended).await
+        let mut server = Server::builder().layer(InterceptorLayer::new(with_all_rights));
+        server.add_routes(routes).serve_with_incoming_shutdown(incoming, ended).await
     });
     let channel = Endpoint::from_shared(format!("http://{address}")).expect("an address");
     let channel = channel.connect().await.expect("a server that listens");

@@ -26,6 +26,7 @@ use caed_core::time::Clock;
 use caed_streams::applier::Applier;
 use caed_surfaces::native::{self, Health, Parts};
 use caed_surfaces::pdp::{Pdp, Readiness};
+use caed_surfaces::rights::Rights;
 use caed_surfaces::{admin, metrics};
 use caed_trust::verifier::Verifier;
 use tokio::net::{TcpListener, UnixListener};
@@ -34,9 +35,10 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_stream::wrappers::UnixListenerStream;
-use tonic::service::Routes;
+use tonic::service::{InterceptorLayer, Routes};
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
+use tonic::{Request, Status};
 
 use crate::alarms::Alarms;
 use crate::config::{Config, Listen, LogChoice};
@@ -161,7 +163,7 @@ impl App {
         let admin_address = admin.as_ref().map(TcpListener::local_addr).transpose()?;
         if let Some(listener) = admin {
             let registry = metrics::registry(pdp.clone(), ingest, view, topics);
-            let router = admin::router(parts, registry);
+            let router = admin::router(parts, registry).layer(axum::Extension(Rights::ALL));
             let served = axum::serve(listener, router).with_graceful_shutdown(draining());
             serving.spawn(async move { served.await.context("serving the admin listener") });
         }
@@ -264,6 +266,13 @@ async fn bind(listen: &Listen) -> Result<Bound, listen::ListenError> {
     Ok(Bound { grpc, socket, admin })
 }
 
+/// Whoever connects is on this host.
+#[expect(clippy::unnecessary_wraps, reason = "an interceptor may refuse")]
+fn with_all_rights(mut request: Request<()>) -> Result<Request<()>, Status> {
+    request.extensions_mut().insert(Rights::ALL);
+    Ok(request)
+}
+
 async fn serve_tcp(
     routes: Routes,
     listener: TcpListener,
@@ -271,7 +280,7 @@ async fn serve_tcp(
 ) -> anyhow::Result<()> {
     // Answers are small: waiting to fill a packet would cost more than it saves.
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    let server = Server::builder().add_routes(routes);
+    let server = Server::builder().layer(InterceptorLayer::new(with_all_rights)).add_routes(routes);
     server.serve_with_incoming_shutdown(incoming, end).await.context("serving gRPC over TCP")
 }
 
@@ -281,7 +290,7 @@ async fn serve_unix(
     end: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     let incoming = UnixListenerStream::new(listener);
-    let server = Server::builder().add_routes(routes);
+    let server = Server::builder().layer(InterceptorLayer::new(with_all_rights)).add_routes(routes);
     server.serve_with_incoming_shutdown(incoming, end).await.context("serving gRPC over a socket")
 }
 

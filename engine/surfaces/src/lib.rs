@@ -8,6 +8,7 @@
 //! | [`pdp`] | the policy decision point: the only caller of `decide` |
 //! | [`native`] | the gRPC services of `caed.v1` |
 //! | [`admin`] | health, readiness, metrics and pages for people, over HTTP |
+//! | [`rights`] | what a caller may do |
 //! | [`words`] | answers and explanations in words |
 //! | [`metrics`] | what is counted |
 //! | [`limits`] | bounds |
@@ -17,4 +18,5 @@ pub mod limits;
 pub mod metrics;
 pub mod native;
 pub mod pdp;
+pub mod rights;
 pub mod words;

@@ -4,9 +4,11 @@
 //! resource. Both must be the same token: else somebody is let in for what another one may. The token is
 //! read here, not verified: whoever may vouch did that.
 
-use caed_decode::claims::{self, InvalidPayload};
+use caed_decode::claims::{self, InvalidPayload, Names};
 use caed_proto::v1::{ClaimValues, TokenClaims};
+use serde_json::Value;
 
+use crate::issuer::Issuers;
 use crate::json::Flaw;
 use crate::limits;
 use crate::token::{self, Parts};
@@ -32,10 +34,17 @@ pub enum Disagreement {
 }
 
 /// Checks that every claim that is given is the token's. A token may say more.
-pub(crate) fn agree(token: &[u8], given: &TokenClaims) -> Result<(), Disagreement> {
+pub(crate) fn agree(
+    token: &[u8],
+    given: &TokenClaims,
+    issuers: &Issuers,
+) -> Result<(), Disagreement> {
     let Parts { payload, .. } = Parts::of(token).map_err(|_| Disagreement::Form)?;
     let payload = token::decoded(payload).map_err(Disagreement::Payload)?;
-    let said = claims::members(payload).map_err(Disagreement::Claims)?;
+    let issuer = payload.get("iss").and_then(Value::as_str).and_then(|name| issuers.find(name));
+    let usual = Names::default();
+    let names = issuer.map_or(&usual, |named| &named.issuer.claims);
+    let said = claims::members(payload, names).map_err(Disagreement::Claims)?;
     let text = |given: &Option<String>, said: &Option<String>| given.is_none() || given == said;
     let number = |given: Option<i64>, said: Option<i64>| given.is_none() || given == said;
     let list = |given: &[String], said: &[String]| given.is_empty() || given == said;
@@ -93,7 +102,7 @@ pub(crate) fn agree(token: &[u8], given: &TokenClaims) -> Result<(), Disagreemen
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Map, Value, json};
+    use serde_json::{Map, json};
 
     use super::*;
     use crate::maker::encoded;
@@ -136,25 +145,32 @@ mod tests {
     }
 
     fn given(members: Map<String, Value>) -> TokenClaims {
-        claims::members(members).expect("claims")
+        claims::members(members, &Names::default()).expect("claims")
     }
 
     #[test]
     fn claims_are_those_of_their_token_and_of_no_other() {
         let all = || members(claims().map(|(name, value, _)| (name, value)));
         let presented = token(&Value::Object(all()));
-        assert_eq!(agree(presented.as_bytes(), &given(all())), Ok(()));
+        assert_eq!(agree(presented.as_bytes(), &given(all()), &Issuers::default()), Ok(()));
         for (name, value, other) in claims() {
             let alone = || given(members([(name, value.clone())]));
-            assert_eq!(agree(presented.as_bytes(), &alone()), Ok(()), "{name} alone");
+            assert_eq!(
+                agree(presented.as_bytes(), &alone(), &Issuers::default()),
+                Ok(()),
+                "{name} alone"
+            );
             let mut another = all();
             another.insert(name.to_owned(), other);
             let another = token(&Value::Object(another));
-            assert_eq!(agree(another.as_bytes(), &given(all())), Err(Disagreement::Claim(name)));
+            assert_eq!(
+                agree(another.as_bytes(), &given(all()), &Issuers::default()),
+                Err(Disagreement::Claim(name))
+            );
             let mut without = all();
             without.remove(name);
             let without = token(&Value::Object(without));
-            let told = agree(without.as_bytes(), &given(all()));
+            let told = agree(without.as_bytes(), &given(all()), &Issuers::default());
             // A token may leave its tenant to its issuer.
             let expected = if name == "tid" { Ok(()) } else { Err(Disagreement::Claim(name)) };
             assert_eq!(told, expected, "{name} is not in the token");
@@ -179,7 +195,8 @@ mod tests {
                 "the token that is presented: claim `sub` must be a text in quotes",
             ),
         ] {
-            let told = agree(presented.as_bytes(), &TokenClaims::default()).expect_err(problem);
+            let told = agree(presented.as_bytes(), &TokenClaims::default(), &Issuers::default())
+                .expect_err(problem);
             assert_eq!(told.to_string(), problem);
         }
     }

@@ -85,7 +85,7 @@ impl Verifier {
 
     /// Checks that claims are those of a token, which somebody else has verified (T2).
     pub fn agrees(&self, token: &[u8], given: &TokenClaims) -> Result<(), Disagreement> {
-        agreement::agree(token, given)
+        agreement::agree(token, given, &self.0.issuers)
     }
 
     /// How the keys of each issuer are, in the order in which they are tried.

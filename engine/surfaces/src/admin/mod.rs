@@ -8,7 +8,9 @@
 //! | `/readyz` | 200 while requests are decided by fresh knowledge, else 503 with the reason |
 //! | `/metrics` | everything counted, in the OpenMetrics text format |
 //!
-//! Deliberately absent: anything that changes something. The listener trusts whoever reaches it.
+//! Whoever reaches the listener may ask `/healthz` and `/readyz`; everything else wants the right to administer.
+//!
+//! Deliberately absent: anything that changes something.
 
 mod explain;
 mod form;
@@ -17,9 +19,10 @@ mod page;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderName, StatusCode, header};
-use axum::response::{Html, IntoResponse};
+use axum::middleware::{self, Next};
+use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
@@ -27,6 +30,7 @@ use prometheus_client::registry::Registry;
 use crate::limits;
 use crate::native::Parts;
 use crate::pdp::Readiness;
+use crate::rights::{Right, Rights};
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -47,10 +51,19 @@ pub fn router(parts: Parts, registry: Registry) -> Router {
         .layer(DefaultBodyLimit::max(limits::FORM_BYTES_MAX))
         .route("/page.css", text("text/css; charset=utf-8", page::STYLE))
         .route("/page.js", text("text/javascript; charset=utf-8", page::SCRIPT))
+        .route("/metrics", get(metrics))
+        .route_layer(middleware::from_fn(administrators))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
-        .route("/metrics", get(metrics))
         .with_state(Shown { parts, registry: Arc::new(registry) })
+}
+
+/// Lets those through who may administer.
+async fn administrators(request: Request, next: Next) -> Response {
+    match Rights::in_request(request.extensions()).demand(Right::Administer) {
+        Ok(()) => next.run(request).await,
+        Err(why) => (StatusCode::FORBIDDEN, format!("{why}\n")).into_response(),
+    }
 }
 
 async fn page(State(shown): State<Shown>) -> impl IntoResponse {

@@ -1,4 +1,7 @@
 //! The gRPC services of `caed.v1`, with health and reflection beside them.
+//!
+//! Each wants a right of its own of whoever asks ([`Rights`]). Health is open to all who can connect: a probe has
+//! no identity, and learns nothing but whether to come back.
 
 mod belief;
 mod convert;
@@ -17,13 +20,15 @@ use caed_proto::v1::operations_server::OperationsServer;
 use caed_trust::address::Forwarding;
 use caed_trust::verifier::Verifier;
 use tokio::runtime::Handle;
-use tonic::Status;
 use tonic::service::Routes;
+use tonic::service::interceptor::InterceptedService;
+use tonic::{Request, Status};
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::limits;
 use crate::pdp::Pdp;
+use crate::rights::{Right, Rights};
 use belief::Belief;
 use service::Service;
 
@@ -64,16 +69,34 @@ pub async fn routes(parts: Parts) -> Result<(Routes, Health), tonic_reflection::
     let bytes = limits::MESSAGE_BYTES_MAX;
     let decisions = AccessEvaluationServer::new(service.clone()).max_decoding_message_size(bytes);
     let events = EventPublisherServer::new(service.clone()).max_decoding_message_size(bytes);
+    let operations = OperationsServer::new(service);
     let mut routes = Routes::builder();
     routes
-        .add_service(decisions)
-        .add_service(events)
-        .add_service(OperationsServer::new(service))
+        .add_service(InterceptedService::new(decisions, only(Right::Decide)))
+        .add_service(InterceptedService::new(events, only(Right::Publish)))
+        .add_service(InterceptedService::new(operations, only(Right::Administer)))
         .add_service(health_service)
-        .add_service(reflection().build_v1()?)
+        .add_service(InterceptedService::new(reflection().build_v1()?, whoever_may_anything))
         // Older clients, some releases of ghz among them, ask for the version before.
-        .add_service(reflection().build_v1alpha()?);
+        .add_service(InterceptedService::new(reflection().build_v1alpha()?, whoever_may_anything));
     Ok((routes.routes(), health))
+}
+
+/// Lets those through who have a right.
+fn only(right: Right) -> impl FnMut(Request<()>) -> Result<Request<()>, Status> + Clone {
+    move |request| {
+        let demanded = Rights::in_request(request.extensions()).demand(right);
+        demanded.map_or_else(|why| Err(Status::permission_denied(why)), |()| Ok(request))
+    }
+}
+
+/// Lets those through who have any right: who may call something may see what it looks like.
+fn whoever_may_anything(request: Request<()>) -> Result<Request<()>, Status> {
+    if Rights::in_request(request.extensions()) == Rights::NONE {
+        let why = "this caller may nothing here; give it an [[access]] table in the configuration of caed";
+        return Err(Status::permission_denied(why));
+    }
+    Ok(request)
 }
 
 /// Explains one decision, with what it knew. That takes as long as it takes: ask on a thread apart.

@@ -8,6 +8,7 @@ use caed_proto::v1;
 use caed_proto::v1::access_evaluation_server::AccessEvaluation;
 use caed_proto::v1::event_publisher_server::EventPublisher;
 use caed_proto::v1::operations_server::Operations;
+use futures_util::future::try_join_all;
 use prost::Message;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -19,6 +20,7 @@ use super::belief::Belief;
 use super::convert;
 use crate::limits;
 use crate::pdp::Moment;
+use crate::rights::{Right, Rights};
 
 /// All services of `caed.v1` on the same parts.
 #[derive(Clone)]
@@ -50,7 +52,9 @@ impl Service {
     async fn evaluate_one(
         &self,
         request: &v1::EvaluateRequest,
+        rights: Rights,
     ) -> Result<v1::EvaluateReply, Status> {
+        check_vouched(request, rights)?;
         let belief = Belief::of(request, &self.parts, || "token".to_owned()).await?;
         let moment = self.parts.pdp.moment();
         let mut reply = convert::evaluate(&moment, request, &belief)?;
@@ -68,13 +72,24 @@ async fn apart<R: Send + 'static>(
     reply.map(Response::new)
 }
 
+/// Claims count only from those who are believed about them (T2).
+fn check_vouched(request: &v1::EvaluateRequest, rights: Rights) -> Result<(), Status> {
+    match request.token {
+        Some(v1::evaluate_request::Token::Claims(_)) => {
+            rights.demand(Right::Vouch).map_err(Status::permission_denied)
+        }
+        Some(v1::evaluate_request::Token::Jwt(_)) | None => Ok(()),
+    }
+}
+
 #[tonic::async_trait]
 impl AccessEvaluation for Service {
     async fn evaluate(
         &self,
         request: Request<v1::EvaluateRequest>,
     ) -> Result<Response<v1::EvaluateReply>, Status> {
-        self.evaluate_one(request.get_ref()).await.map(Response::new)
+        let rights = Rights::in_request(request.extensions());
+        self.evaluate_one(request.get_ref(), rights).await.map(Response::new)
     }
 
     async fn evaluate_batch(
@@ -83,11 +98,13 @@ impl AccessEvaluation for Service {
     ) -> Result<Response<v1::EvaluateBatchReply>, Status> {
         let v1::EvaluateBatchRequest { requests } = request.get_ref();
         convert::check_batch(requests)?;
-        let mut beliefs = Vec::with_capacity(requests.len());
-        for (index, request) in requests.iter().enumerate() {
-            let field = || format!("requests[{index}].token");
-            beliefs.push(Belief::of(request, &self.parts, field).await?);
-        }
+        let rights = Rights::in_request(request.extensions());
+        requests.iter().try_for_each(|request| check_vouched(request, rights))?;
+        // All at once: those that have to wait wait for the same keys.
+        let beliefs = requests.iter().enumerate().map(|(index, request)| {
+            Belief::of(request, &self.parts, move || format!("requests[{index}].token"))
+        });
+        let beliefs = try_join_all(beliefs).await?;
         let moment = self.parts.pdp.moment();
         let replies = requests.iter().zip(&beliefs);
         let replies = replies.map(|(request, belief)| convert::evaluate(&moment, request, belief));
@@ -106,9 +123,10 @@ impl AccessEvaluation for Service {
         request: Request<Streaming<v1::EvaluateRequest>>,
     ) -> Result<Response<Self::EvaluateStreamStream>, Status> {
         let service = self.clone();
+        let rights = Rights::in_request(request.extensions());
         let replies = request.into_inner().then(move |request| {
             let service = service.clone();
-            async move { service.evaluate_one(&request?).await }
+            async move { service.evaluate_one(&request?, rights).await }
         });
         Ok(Response::new(Box::pin(replies)))
     }
