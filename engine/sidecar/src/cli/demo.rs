@@ -21,6 +21,7 @@ use tonic::transport::Channel;
 
 use super::output;
 use super::private::Private;
+use crate::access::Access;
 use crate::clock::SystemClock;
 use crate::config::{Config, Listen, LogChoice, LogFormat, Telemetry};
 
@@ -363,7 +364,13 @@ fn config(folder: &tempfile::TempDir) -> anyhow::Result<Config> {
     };
     Ok(Config {
         log: LogChoice::Embedded(folder.path().join("log")),
-        listen: Listen { grpc: None, grpc_socket: None, admin: None },
+        listen: Listen {
+            grpc: None,
+            grpc_socket: None,
+            admin: None,
+            tls: None,
+            access: Access::default(),
+        },
         rules,
         profile: Arc::new(profile),
         countries: None,

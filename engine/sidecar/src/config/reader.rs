@@ -288,6 +288,19 @@ impl<'a> Section<'a> {
         })
     }
 
+    /// A whole number that is not negative.
+    pub(super) fn whole(&self, key: &'static str) -> Option<Found<u32>> {
+        self.read(key, "must be a whole number from 0 to 4294967295", |raw| match raw {
+            Raw::Environment(text) => text.parse().ok(),
+            Raw::File(value) => match value.get_ref() {
+                DeValue::Integer(number) => {
+                    u32::from_str_radix(number.as_str(), number.radix()).ok()
+                }
+                _ => None,
+            },
+        })
+    }
+
     /// A list of texts; in the environment separated by commas.
     pub(super) fn strings(&self, key: &'static str) -> Option<Found<Vec<String>>> {
         self.read(key, "must be a list of texts in quotes", |raw| match raw {
