@@ -52,6 +52,9 @@ admin = "127.0.0.1:0"
 [[issuers]]
 issuer = "https://login.example/staff"
 tenants = ["staff"]
+[[access]]
+loopback = true
+may = ["decide", "vouch", "publish", "administer"]
 [telemetry]
 format = "json"
 EOF

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use axum::Router;
 use caed_core::builder::Builder;
 use caed_core::ingest::Ingest;
 use caed_core::position::Frontier;
@@ -26,24 +27,20 @@ use caed_core::time::Clock;
 use caed_streams::applier::Applier;
 use caed_surfaces::native::{self, Health, Parts};
 use caed_surfaces::pdp::{Pdp, Readiness};
-use caed_surfaces::rights::Rights;
 use caed_surfaces::{admin, metrics};
 use caed_trust::verifier::Verifier;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, timeout};
-use tokio_stream::wrappers::UnixListenerStream;
-use tonic::service::{InterceptorLayer, Routes};
+use tonic::service::Routes;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
-use tonic::{Request, Status};
 
 use crate::alarms::Alarms;
 use crate::config::{Config, Listen, LogChoice};
 use crate::countries::Database;
-use crate::listen::{self, SocketFile};
+use crate::listen::{self, Acceptor, Files, Protocol, SocketFile, Terms, Unix};
 use crate::log::{self, LogEnding, Opened, Wires};
 use crate::topic_check;
 
@@ -85,14 +82,22 @@ enum Stage {
 /// Sockets that are bound.
 struct Bound {
     grpc: Option<TcpListener>,
-    socket: Option<(UnixListener, SocketFile)>,
+    socket: Option<Unix>,
     admin: Option<TcpListener>,
+}
+
+/// Where is served.
+struct Served {
+    grpc: Option<SocketAddr>,
+    admin: Option<SocketAddr>,
+    socket: Option<SocketFile>,
 }
 
 impl App {
     /// Opens the log, binds every listener, and starts to serve.
     pub async fn start(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
-        let Bound { grpc, socket, admin } = bind(&config.listen).await?;
+        let bound = bind(&config.listen).await?;
+        let files = config.listen.tls.clone().map(Files::open).transpose()?;
         let horizon = config.rules.horizon;
         let mut builder = Builder::new(Arc::new(config.rules.clone()), random_seed()?);
         let (publisher, reader) = publish::cell(builder.freeze());
@@ -151,30 +156,26 @@ impl App {
         };
         let (routes, health) =
             native::routes(parts.clone()).await.context("building the services")?;
+        let Listen { grpc_socket: unix, tls, access, .. } = config.listen;
+        let (files, identity) = files.unzip();
+        if let Some(files) = files {
+            serving.spawn(files.follow());
+        }
+        let (refused, connection_age) = (Arc::default(), tls.map(|tls| tls.connection_age));
+        let registry = metrics::registry(pdp.clone(), ingest, view, topics, Arc::clone(&refused));
+        let terms = Terms { access: Arc::new(access), refused, identity, connection_age };
+        let router = admin::router(parts, registry);
         let draining = || reached(stage.clone(), Stage::Draining);
-        let grpc_address = grpc.as_ref().map(TcpListener::local_addr).transpose()?;
-        if let Some(listener) = grpc {
-            serving.spawn(serve_tcp(routes.clone(), listener, draining()));
-        }
-        let (unix, socket) = socket.unzip();
-        if let Some(listener) = unix {
-            serving.spawn(serve_unix(routes, listener, draining()));
-        }
-        let admin_address = admin.as_ref().map(TcpListener::local_addr).transpose()?;
-        if let Some(listener) = admin {
-            let registry = metrics::registry(pdp.clone(), ingest, view, topics);
-            let router = admin::router(parts, registry).layer(axum::Extension(Rights::ALL));
-            let served = axum::serve(listener, router).with_graceful_shutdown(draining());
-            serving.spawn(async move { served.await.context("serving the admin listener") });
-        }
+        let Served { grpc, admin, socket } =
+            serve(&mut serving, bound, &terms, routes, router, draining)?;
         if let LogChoice::Kafka(settings) = &config.log {
             serving.spawn(topic_check::run(settings.clone(), horizon, found, draining()));
         }
-        let (log, unix) = (&config.log, config.listen.grpc_socket);
-        tracing::info!(grpc = ?grpc_address, ?unix, admin = ?admin_address, ?log, "serving");
+        let log = &config.log;
+        tracing::info!(?grpc, ?unix, ?admin, ?log, "serving");
         Ok(Self {
-            grpc: grpc_address,
-            admin: admin_address,
+            grpc,
+            admin,
             pdp,
             frontier,
             health,
@@ -260,38 +261,57 @@ async fn bind(listen: &Listen) -> Result<Bound, listen::ListenError> {
         None => None,
     };
     let socket = match &listen.grpc_socket {
-        Some(path) => Some(listen::unix(path).await?),
+        Some(path) => Some(listen::unix(path, &listen.access).await?),
         None => None,
     };
     Ok(Bound { grpc, socket, admin })
 }
 
-/// Whoever connects is on this host.
-#[expect(clippy::unnecessary_wraps, reason = "an interceptor may refuse")]
-fn with_all_rights(mut request: Request<()>) -> Result<Request<()>, Status> {
-    request.extensions_mut().insert(Rights::ALL);
-    Ok(request)
+/// Serves on every socket that is bound, each until `end` is ready.
+fn serve<End: Future<Output = ()> + Send + 'static>(
+    serving: &mut Tasks,
+    bound: Bound,
+    terms: &Terms,
+    routes: Routes,
+    router: Router,
+    end: impl Fn() -> End,
+) -> anyhow::Result<Served> {
+    let Bound { grpc, socket, admin } = bound;
+    let address =
+        |listener: &Option<TcpListener>| listener.as_ref().map(TcpListener::local_addr).transpose();
+    let (grpc_address, admin_address) = (address(&grpc)?, address(&admin)?);
+    if let Some(listener) = grpc {
+        let acceptor = terms.tcp(listener, Protocol::Grpc)?;
+        serving.spawn(serve_grpc(routes.clone(), acceptor, terms.connection_age, end()));
+    }
+    let mut socket_file = None;
+    if let Some(Unix { listener, own_user, file }) = socket {
+        socket_file = Some(file);
+        serving.spawn(serve_grpc(routes, terms.unix(listener, own_user), None, end()));
+    }
+    if let Some(listener) = admin {
+        let acceptor = terms.tcp(listener, Protocol::Admin)?;
+        let served = axum::serve(acceptor, listen::with_rights(router));
+        let served = served.with_graceful_shutdown(end());
+        serving.spawn(async move { served.await.context("serving the admin listener") });
+    }
+    Ok(Served { grpc: grpc_address, admin: admin_address, socket: socket_file })
 }
 
-async fn serve_tcp(
+/// Serves gRPC until the end. A connection that may not last for ever is asked to make room for a new one, and its
+/// calls may finish first.
+async fn serve_grpc(
     routes: Routes,
-    listener: TcpListener,
+    acceptor: Acceptor,
+    connection_age: Option<Duration>,
     end: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    // Answers are small: waiting to fill a packet would cost more than it saves.
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    let server = Server::builder().layer(InterceptorLayer::new(with_all_rights)).add_routes(routes);
-    server.serve_with_incoming_shutdown(incoming, end).await.context("serving gRPC over TCP")
-}
-
-async fn serve_unix(
-    routes: Routes,
-    listener: UnixListener,
-    end: impl Future<Output = ()>,
-) -> anyhow::Result<()> {
-    let incoming = UnixListenerStream::new(listener);
-    let server = Server::builder().layer(InterceptorLayer::new(with_all_rights)).add_routes(routes);
-    server.serve_with_incoming_shutdown(incoming, end).await.context("serving gRPC over a socket")
+    let mut server = Server::builder();
+    if let Some(age) = connection_age {
+        server = server.max_connection_age(age).max_connection_age_grace(GRACE);
+    }
+    let served = server.add_routes(routes).serve_with_incoming_shutdown(acceptor, end);
+    served.await.context("serving gRPC")
 }
 
 /// Ready once requests are decided. Frontiers are announced after their snapshot is published, so

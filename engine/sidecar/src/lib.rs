@@ -5,6 +5,7 @@
 //!
 //! | module | noun |
 //! |---|---|
+//! | [`access`] | who may do what |
 //! | [`app`] | a running sidecar: everything wired together, and its orderly end |
 //! | [`config`] | what the operator decides |
 //! | [`cli`] | the command line |
@@ -15,6 +16,7 @@
 //! | [`telemetry`] | what is written to standard error |
 //! | `topic_check` | the look at Kafka's topics, every hour |
 
+pub mod access;
 mod alarms;
 pub mod app;
 pub mod cli;

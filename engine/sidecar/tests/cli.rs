@@ -368,7 +368,10 @@ fn a_refused_request_is_a_failure(at: &[&str]) {
     let output = run(&decide(at, &["--request", "{}"]));
     assert_eq!(code(&output), Some(1), "{output:?}");
     let text = stderr(&output);
-    assert_eq!(text, "caed: token: is missing; give the token as `jwt`, or the claims of the verified token\n");
+    assert_eq!(
+        text,
+        "caed: token: is missing; give the token as `jwt`, or the claims of the verified token\n"
+    );
     let output = run(&decide(at, &["--request", r#"{"claims": {"isss": "x"}}"#]));
     assert_eq!(code(&output), Some(1), "{output:?}");
     assert!(stderr(&output).contains("unknown field `isss`"), "{output:?}");

@@ -109,7 +109,7 @@ impl Configured {
             ),
         };
         let text = format!(
-            "[kafka]\nbrokers = [\"127.0.0.1:{}\"]\nevents_topic = \"{topics}.events\"\npolicies_topic = \"{topics}.policies\"\ndead_letter_topic = \"{topics}.dead\"\n[kafka.properties]\n{properties}[listen]\ngrpc = \"127.0.0.1:{grpc}\"\n[[issuers]]\nissuer = \"{ISSUER}\"\ntenants = [\"contoso\"]\n",
+            "[kafka]\nbrokers = [\"127.0.0.1:{}\"]\nevents_topic = \"{topics}.events\"\npolicies_topic = \"{topics}.policies\"\ndead_letter_topic = \"{topics}.dead\"\n[kafka.properties]\n{properties}[listen]\ngrpc = \"127.0.0.1:{grpc}\"\n[[issuers]]\nissuer = \"{ISSUER}\"\ntenants = [\"contoso\"]\n[[access]]\nloopback = true\nmay = [\"decide\", \"vouch\", \"publish\", \"administer\"]\n",
             BROKER.port + offset
         );
         let folder = tempfile::tempdir().expect("a folder");

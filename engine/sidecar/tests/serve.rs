@@ -12,7 +12,7 @@
 mod process;
 
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -104,7 +104,9 @@ async fn a_sidecar_serves_what_it_documents() {
     // Left behind by a process that is gone: nobody listens any more.
     drop(UnixListener::bind(&socket).expect("bound"));
     let listen = format!("{ANY_PORTS}\ngrpc_socket = '{}'", socket.display());
-    let sidecar = Sidecar::start(&site.config("caed.toml", &listen, ""));
+    let own = std::fs::metadata(site.path("")).expect("a folder of ours").uid();
+    let owner = format!("[[access]]\nuid = {own}\nmay = [\"decide\", \"vouch\"]");
+    let sidecar = Sidecar::start(&site.config("caed.toml", &listen, &owner));
     let channel = sidecar.connect().await;
     until_serving(&channel).await;
     let mut clients = Clients::new(&channel);

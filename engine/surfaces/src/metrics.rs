@@ -91,15 +91,25 @@ impl DecisionCounts {
     }
 }
 
+/// Connections that came to nothing.
+#[derive(Debug, Default)]
+pub struct Refused {
+    /// TLS handshakes that failed.
+    pub handshakes: Count,
+    /// Connections of callers who may nothing, beyond those that are kept.
+    pub strangers: Count,
+}
+
 /// A registry of everything that this process shows.
 pub fn registry(
     pdp: Pdp,
     ingest: Arc<Ingest>,
     log: Arc<dyn LogView>,
     topics: Arc<Topics>,
+    refused: Arc<Refused>,
 ) -> Registry {
     let mut registry = Registry::with_prefix("caed");
-    registry.register_collector(Box::new(Collected { pdp, ingest, log, topics }));
+    registry.register_collector(Box::new(Collected { pdp, ingest, log, topics, refused }));
     registry
 }
 
@@ -108,6 +118,7 @@ struct Collected {
     ingest: Arc<Ingest>,
     log: Arc<dyn LogView>,
     topics: Arc<Topics>,
+    refused: Arc<Refused>,
 }
 
 impl std::fmt::Debug for Collected {
@@ -122,7 +133,8 @@ impl Collector for Collected {
         self.knowledge(&mut encoder)?;
         self.sources(&mut encoder)?;
         self.records(&mut encoder)?;
-        self.log(&mut encoder)
+        self.log(&mut encoder)?;
+        self.connections(&mut encoder)
     }
 }
 
@@ -242,6 +254,12 @@ impl Collected {
         let age = |view: &PartitionView| view.age(now).map_or(f64::NAN, |age| age.as_secs_f64());
         let help = "Time since everything in a partition was known";
         self.of_partitions(encoder, "partition_age", help, Some(&Unit::Seconds), &partitions, age)
+    }
+
+    fn connections(&self, encoder: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
+        let Refused { handshakes, strangers } = &*self.refused;
+        let causes = [("handshake", handshakes), ("stranger", strangers)];
+        family(encoder, "connections_refused", "Connections refused by cause", "cause", &causes)
     }
 
     /// One gauge per source that is declared to give signs of life.

@@ -42,6 +42,7 @@ impl Sidecar {
         let text = format!(
             "[kafka]\nbrokers = [\"{}\"]\nevents_topic = \"{}\"\npolicies_topic = \"{}\"\ndead_letter_topic = \"{}\"\n\
              [listen]\ngrpc = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n\
+             [[access]]\nloopback = true\nmay = [\"decide\", \"vouch\", \"publish\", \"administer\"]\n\
              [tokens]\nhorizon = \"{}s\"\n\
              [freshness]\nstale_after = \"5s\"\n\
              [[issuers]]\nissuer = \"{ISSUER}\"\ntenants = {TENANTS:?}\n",

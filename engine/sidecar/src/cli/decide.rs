@@ -14,7 +14,6 @@ use tonic::transport::Channel;
 
 use super::private::Private;
 use super::{At, explain, load, output};
-use crate::client;
 use crate::config::{Config, LogChoice};
 
 /// The flags that are claims.
@@ -132,7 +131,7 @@ impl Decide {
         };
         let channel = match &private {
             Some(private) => private.channel.clone(),
-            None => client::connect(&self.at.address()).await?,
+            None => self.at.connect().await?,
         };
         let verdict = if self.explain {
             self.explain(channel, request).await

@@ -22,6 +22,7 @@ use tonic::transport::Channel;
 
 use super::output;
 use super::private::Private;
+use crate::access::Access;
 use crate::clock::SystemClock;
 use crate::config::{Config, Listen, LogChoice, LogFormat, Telemetry};
 
@@ -364,7 +365,13 @@ fn config(folder: &tempfile::TempDir) -> anyhow::Result<Config> {
     };
     Ok(Config {
         log: LogChoice::Embedded(folder.path().join("log")),
-        listen: Listen { grpc: None, grpc_socket: None, admin: None },
+        listen: Listen {
+            grpc: None,
+            grpc_socket: None,
+            admin: None,
+            tls: None,
+            access: Access::default(),
+        },
         rules,
         profile: Arc::new(profile),
         countries: None,

@@ -8,7 +8,6 @@ use caed_proto::v1::operations_client::OperationsClient;
 use clap::Args;
 
 use super::{At, output};
-use crate::client;
 
 #[derive(Args)]
 pub(super) struct Export {
@@ -27,7 +26,7 @@ impl Export {
     /// them, and the command fails.
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let Self { tenant, source, at } = self;
-        let mut operations = OperationsClient::new(client::connect(&at.address()).await?);
+        let mut operations = OperationsClient::new(at.connect().await?);
         let refused = |status| output::refusal(&status);
         let reply = operations.export(v1::ExportRequest { tenant, source }).await;
         let mut replies = reply.map_err(refused)?.into_inner();

@@ -24,7 +24,6 @@ use tonic::transport::Channel;
 
 use super::in_force::{InForce, Standing, millis};
 use super::{At, output};
-use crate::client;
 
 /// Bytes and events of one call: a sidecar takes 4 MiB and 1,000.
 const CALL_BYTES_MAX: usize = 3 << 20;
@@ -66,7 +65,7 @@ impl Import {
             output::line("nothing is published");
             return Ok(ExitCode::SUCCESS);
         }
-        let channel = client::connect(&self.at.address()).await?;
+        let channel = self.at.connect().await?;
         let mut sidecar = Sidecar {
             publisher: EventPublisherClient::new(channel.clone()),
             operations: OperationsClient::new(channel),

@@ -26,8 +26,9 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use clap::{Args, Parser, Subcommand};
+use tonic::transport::Channel;
 
-use crate::client::DEFAULT_ADDRESS;
+use crate::client::{self, ClientTls, DEFAULT_ADDRESS};
 use crate::config::Config;
 
 /// Continuous access evaluation: a sidecar that decides, within microseconds, whether an access
@@ -72,9 +73,11 @@ struct ConfigFile {
 /// Which running sidecar.
 #[derive(Args)]
 struct At {
-    /// The sidecar: HOST:PORT, or unix:PATH. [default: $`CAED_AT`, else 127.0.0.1:7431]
+    /// The sidecar: HOST:PORT, https://HOST:PORT, or unix:PATH. [default: $`CAED_AT`, else 127.0.0.1:7431]
     #[arg(long = "at", value_name = "ADDRESS", global = true)]
     address: Option<String>,
+    #[command(flatten)]
+    tls: ClientTls,
 }
 
 /// Runs the program.
@@ -117,6 +120,11 @@ impl ConfigFile {
 }
 
 impl At {
+    /// Connects to it.
+    async fn connect(&self) -> anyhow::Result<Channel> {
+        client::connect(&self.address(), &self.tls).await
+    }
+
     /// The address that was given.
     fn address(&self) -> String {
         let from_environment = || std::env::var("CAED_AT").ok();

@@ -3,6 +3,7 @@
 //! Whoever reads may have seen enough and gone (`caed status | head -1`). That is no fault of the
 //! command, and does not change how it ends.
 
+use std::error::Error;
 use std::io::{self, Write};
 
 use caed_proto::v1;
@@ -26,12 +27,20 @@ pub(super) fn error(error: &anyhow::Error) {
     note(format!("caed: {error:#}"));
 }
 
-/// What a sidecar says instead of an answer. What is wrong with a request it says in full; anything
-/// else is named first.
+/// What a sidecar says instead of an answer. What is wrong with a request or with who sends it, it says in full;
+/// anything else is named first, with its cause.
 pub(super) fn refusal(status: &Status) -> anyhow::Error {
     match status.code() {
-        Code::InvalidArgument => anyhow::anyhow!("{}", status.message()),
-        code => anyhow::anyhow!("{code}: {}", status.message()),
+        Code::InvalidArgument | Code::PermissionDenied => anyhow::anyhow!("{}", status.message()),
+        code => {
+            let mut said = format!("{code}: {}", status.message());
+            let mut cause = status.source();
+            while let Some(error) = cause {
+                said = format!("{said}: {error}");
+                cause = error.source();
+            }
+            anyhow::anyhow!("{said}")
+        }
     }
 }
 

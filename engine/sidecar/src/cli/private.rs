@@ -5,12 +5,14 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::Context;
+use caed_surfaces::rights::Rights;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tonic::transport::Channel;
 
+use crate::access::Access;
 use crate::app::App;
-use crate::client;
+use crate::client::{self, ClientTls};
 use crate::clock::SystemClock;
 use crate::config::{Config, Listen};
 
@@ -25,7 +27,10 @@ impl Private {
     /// Starts it and waits until it decides.
     pub(super) async fn start(config: Config) -> anyhow::Result<Self> {
         let grpc = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
-        let config = Config { listen: Listen { grpc, grpc_socket: None, admin: None }, ..config };
+        // Whoever is on this host might ask it, too, for the moment that it lives.
+        let access = Access { loopback: Rights::ALL, ..Access::none() };
+        let listen = Listen { grpc, grpc_socket: None, admin: None, tls: None, access };
+        let config = Config { listen, ..config };
         let app = App::start(config, Arc::new(SystemClock::new())).await?;
         let address = app.grpc.context("gRPC is served")?;
         let ready = app.ready();
@@ -41,7 +46,7 @@ impl Private {
                 anyhow::bail!("the sidecar ended before it was ready");
             }
         }
-        let channel = client::connect(&address.to_string()).await?;
+        let channel = client::connect(&address.to_string(), &ClientTls::default()).await?;
         Ok(Self { channel, end, running })
     }
 

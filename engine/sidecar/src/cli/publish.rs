@@ -17,7 +17,6 @@ use tonic::{Code, Status};
 
 use super::publish_directory as directory;
 use super::{At, output};
-use crate::client;
 
 /// Events of one call when publishing a file: large enough that the disk is synced rarely.
 const BATCH_EVENTS: usize = 500;
@@ -252,7 +251,7 @@ impl Publish {
             let problem = "give an event or --file, not both\n";
             clap::Error::raw(ErrorKind::ArgumentConflict, problem).exit();
         }
-        let channel = client::connect(&self.at.address()).await?;
+        let channel = self.at.connect().await?;
         let client = EventPublisherClient::new(channel);
         match (self.event, self.file) {
             (Some(event), _) => {

@@ -9,7 +9,6 @@ use clap::Args;
 use tonic::transport::Channel;
 
 use super::{At, output, tenant};
-use crate::client;
 
 /// A partition that is younger is not worth a line.
 const PARTITION_AGE_SHOWN_MS: u64 = 10_000;
@@ -36,7 +35,7 @@ pub(super) struct Status {
 
 impl Status {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let mut operations = OperationsClient::new(client::connect(&self.at.address()).await?);
+        let mut operations = OperationsClient::new(self.at.connect().await?);
         if let Some(user) = &self.user {
             return self.subject(operations, user).await;
         }

@@ -15,17 +15,19 @@ pub(super) fn forwarding(section: &Section<'_>) -> Forwarding {
         _ => None,
     });
     let ranges = section.strings("trusted_proxies");
-    let hops = section.count("hops");
+    let hops = section.whole("hops");
     section.finish();
     if let (Some(_), Some(hops)) = (&ranges, &hops) {
         section.reject(hops, "excludes trusted_proxies; tell the proxies by one or the other");
     }
+    let count = |hops: u32| usize::try_from(hops).unwrap_or(usize::MAX);
     let most = limits::CHAIN_ENTRIES_MAX;
-    if let Some(hops) = hops.as_ref().filter(|hops| hops.value > most) {
-        section.reject(hops, format!("is more than {most}, the proxies that are walked at most"));
+    if let Some(hops) = hops.as_ref().filter(|hops| !(1..=most).contains(&count(hops.value))) {
+        section
+            .reject(hops, format!("must be from 1 to {most}, the proxies that are walked at most"));
     }
     let proxies = match (ranges, hops) {
-        (_, Some(hops)) => Proxies::Hops(hops.value),
+        (_, Some(hops)) => Proxies::Hops(count(hops.value)),
         (Some(found), None) => {
             let parsed = RangeSet::parse(found.value.iter().map(String::as_str));
             Proxies::Ranges(parsed.unwrap_or_else(|problem| {

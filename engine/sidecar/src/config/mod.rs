@@ -7,10 +7,10 @@
 
 mod forwarding;
 mod kafka;
+mod listen;
 mod reader;
 
 use std::collections::{BTreeMap, HashSet};
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +28,7 @@ use caed_core::rules::{
 use caed_streams::kafka::settings::KafkaSettings;
 use caed_trust::address::Forwarding;
 
+pub use listen::{Listen, Tls};
 use reader::{Document, Section};
 pub use reader::{Fault, Faults};
 
@@ -57,17 +58,6 @@ pub enum LogChoice {
     Embedded(PathBuf),
     /// Kafka. It serves a fleet.
     Kafka(KafkaSettings),
-}
-
-/// The listeners. At least one for gRPC.
-#[derive(Clone, Debug)]
-pub struct Listen {
-    /// gRPC over TCP.
-    pub grpc: Option<SocketAddr>,
-    /// gRPC over a Unix socket.
-    pub grpc_socket: Option<PathBuf>,
-    /// Probes and metrics.
-    pub admin: Option<SocketAddr>,
 }
 
 /// Logs.
@@ -105,7 +95,7 @@ impl Config {
         let table = document.parse();
         let root = document.root(&table);
         let log = log(&root);
-        let listen = listen(&root.section("listen"));
+        let listen = listen::listen(&root);
         let profile = profile(&root.section("profile"));
         let stale_after = stale_after(&root.section("freshness"));
         let (rules, profile) = rules(&root, profile, stale_after);
@@ -138,29 +128,6 @@ fn log(root: &Section<'_>) -> LogChoice {
     }
     embedded.finish();
     LogChoice::Embedded(directory.map(|found| found.value.into()).unwrap_or_default())
-}
-
-fn listen(section: &Section<'_>) -> Listen {
-    let address = |key| {
-        let problem = "is not an address with a port, such as \"127.0.0.1:7431\"";
-        let found = section.parsed(key, problem, |text| text.parse::<SocketAddr>().ok())?;
-        if !found.value.ip().is_loopback() {
-            let problem = format!(
-                "`{}` is not on loopback; plaintext is served on loopback only, bind 127.0.0.1 or [::1] or use grpc_socket",
-                found.value
-            );
-            section.reject(&found, problem);
-        }
-        Some(found.value)
-    };
-    let grpc = address("grpc");
-    let admin = address("admin");
-    let grpc_socket = section.string("grpc_socket").map(|found| found.value.into());
-    if !section.has("grpc") && grpc_socket.is_none() {
-        section.missing("grpc", "give grpc, grpc_socket, or both");
-    }
-    section.finish();
-    Listen { grpc, grpc_socket, admin }
 }
 
 fn rules(root: &Section<'_>, profile: Profile, stale_after: StaleAfter) -> (Rules, Profile) {
@@ -595,8 +562,8 @@ acks = ["all"]
         for (section, problem) in [
             ("header = \"via\"", "client_address.header: `via` must be"),
             ("trusted_proxies = [\"here\"]", "client_address.trusted_proxies: `here` is no range"),
-            ("hops = 0", "client_address.hops: must be a whole number from 1 on"),
-            ("hops = 33", "client_address.hops: is more than 32"),
+            ("hops = 0", "client_address.hops: must be from 1 to 32"),
+            ("hops = 33", "client_address.hops: must be from 1 to 32"),
             ("hops = 1\ntrusted_proxies = []", "client_address.hops: excludes trusted_proxies"),
         ] {
             let reports = faults(&format!("{MINIMAL}[client_address]\n{section}\n"));

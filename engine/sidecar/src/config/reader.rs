@@ -288,13 +288,14 @@ impl<'a> Section<'a> {
         })
     }
 
-    /// A whole number, from 1 on.
-    pub(super) fn count(&self, key: &'static str) -> Option<Found<usize>> {
-        let positive = |text: &str| text.parse().ok().filter(|count| *count > 0);
-        self.read(key, "must be a whole number from 1 on", |raw| match raw {
-            Raw::Environment(text) => positive(text),
+    /// A whole number that is not negative.
+    pub(super) fn whole(&self, key: &'static str) -> Option<Found<u32>> {
+        self.read(key, "must be a whole number from 0 to 4294967295", |raw| match raw {
+            Raw::Environment(text) => text.parse().ok(),
             Raw::File(value) => match value.get_ref() {
-                DeValue::Integer(number) if number.radix() == 10 => positive(number.as_str()),
+                DeValue::Integer(number) => {
+                    u32::from_str_radix(number.as_str(), number.radix()).ok()
+                }
                 _ => None,
             },
         })

@@ -29,6 +29,10 @@ pub(crate) const TENANT: &str = "contoso";
 /// Listeners on ports that are free.
 pub(crate) const ANY_PORTS: &str = "grpc = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"";
 
+/// Whoever is on this host may do everything.
+pub(crate) const OPEN: &str =
+    "[[access]]\nloopback = true\nmay = [\"decide\", \"vouch\", \"publish\", \"administer\"]\n";
+
 /// How long anything may take before a test gives up on it.
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -74,12 +78,14 @@ impl Site {
         path
     }
 
-    /// Writes a configuration with these listeners and, after them, whatever else.
+    /// Writes a configuration with these listeners and, after them, whatever else. Over a listener on loopback
+    /// everything is allowed.
     pub(crate) fn config(&self, name: &str, listen: &str, more: &str) -> PathBuf {
         let log = self.path("log");
+        let access = if listen.contains("127.0.0.1") { OPEN } else { "" };
         let text = format!(
             "[log]\ndirectory = '{}'\n[listen]\n{listen}\n[telemetry]\nformat = \"json\"\n\
-             [[issuers]]\nissuer = \"{ISSUER}\"\ntenants = [\"{TENANT}\"]\n{more}\n",
+             [[issuers]]\nissuer = \"{ISSUER}\"\ntenants = [\"{TENANT}\"]\n{access}{more}\n",
             log.display()
         );
         self.file(name, &text)

@@ -1,4 +1,14 @@
 //! Sockets: bound before anything starts, so that a port in use is the first thing one learns.
+//!
+//! | module | noun |
+//! |---|---|
+//! | `acceptor` | takes connections in, and works out what each peer may do |
+//! | `connection` | one of them, however it came |
+//! | `tls` | what TCP is encrypted with, followed while its files are replaced |
+
+mod acceptor;
+mod connection;
+mod tls;
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -8,6 +18,10 @@ use std::path::{Path, PathBuf};
 use std::process;
 
 use tokio::net::{TcpListener, UnixListener, UnixStream};
+
+use crate::access::Access;
+pub(crate) use acceptor::{Acceptor, Terms, with_rights};
+pub(crate) use tls::{Files, Protocol};
 
 /// Why a socket can't be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -44,12 +58,20 @@ pub async fn tcp(key: &'static str, address: SocketAddr) -> Result<TcpListener, 
     bound.map_err(|cause| ListenError::Address { key, address, cause })
 }
 
+/// A Unix socket that is bound.
+pub(crate) struct Unix {
+    pub(crate) listener: UnixListener,
+    /// The user that this process runs as.
+    pub(crate) own_user: u32,
+    pub(crate) file: SocketFile,
+}
+
 /// A Unix socket's file: removed with this value.
 pub struct SocketFile(PathBuf);
 
-/// Binds a Unix socket that its owner alone may use. A socket that a dead process left behind is
-/// replaced; anything else at the path is not.
-pub async fn unix(path: &Path) -> Result<(UnixListener, SocketFile), ListenError> {
+/// Binds a Unix socket. Its mode lets nobody connect but its owner, unless others may do something over it. A
+/// socket that a dead process left behind is replaced; anything else at the path is not.
+pub(crate) async fn unix(path: &Path, access: &Access) -> Result<Unix, ListenError> {
     let failed = |cause| ListenError::Socket { path: path.to_owned(), cause };
     if let Ok(found) = fs::symlink_metadata(path) {
         if !found.file_type().is_socket() {
@@ -67,17 +89,20 @@ pub async fn unix(path: &Path) -> Result<(UnixListener, SocketFile), ListenError
     // at which others can connect.
     let folder = path.parent().unwrap_or(Path::new("")).join(format!(".caed-{}", process::id()));
     fs::DirBuilder::new().mode(0o700).create(&folder).map_err(failed)?;
-    let bound = bind_within(&folder, path);
+    let bound = bind_within(&folder, path, access);
     let _ = fs::remove_dir_all(&folder);
     bound.map_err(failed)
 }
 
-fn bind_within(folder: &Path, path: &Path) -> io::Result<(UnixListener, SocketFile)> {
+fn bind_within(folder: &Path, path: &Path, access: &Access) -> io::Result<Unix> {
     let private = folder.join("socket");
     let listener = UnixListener::bind(&private)?;
-    fs::set_permissions(&private, fs::Permissions::from_mode(0o600))?;
+    // A peer of our own runs as who we are.
+    let own_user = UnixStream::pair()?.0.peer_cred()?.uid();
+    let mode = if access.is_private(own_user) { 0o600 } else { 0o666 };
+    fs::set_permissions(&private, fs::Permissions::from_mode(mode))?;
     fs::rename(&private, path)?;
-    Ok((listener, SocketFile(path.to_owned())))
+    Ok(Unix { listener, own_user, file: SocketFile(path.to_owned()) })
 }
 
 impl Drop for SocketFile {
