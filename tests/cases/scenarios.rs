@@ -37,6 +37,7 @@ use caed_surfaces::pdp::Pdp;
 use caed_tests::answer::{self, Told};
 use caed_tests::scenario::{self, Length, Scenario};
 use caed_tests::{oracle, plain, question};
+use caed_trust::verifier::Verifier;
 use serde_json::json;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tokio::net::TcpListener;
@@ -205,6 +206,7 @@ async fn ask_over_grpc(
         clock.monotonic = current.monotonic.map_or(clock.wall.since(at), Length::duration);
     }
     let (routes, _health) = routes(Parts {
+        verifier: Verifier::default(),
         pdp: Pdp::new(reader, Arc::new(clock), profile),
         sink: Arc::new(Closed),
         ingest: Arc::new(Ingest::default()),

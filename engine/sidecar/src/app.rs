@@ -27,6 +27,9 @@ use caed_streams::applier::Applier;
 use caed_surfaces::native::{self, Health, Parts};
 use caed_surfaces::pdp::{Pdp, Readiness};
 use caed_surfaces::{admin, metrics};
+use caed_trust::fetch::Keeper;
+use caed_trust::issuer::Issuers;
+use caed_trust::verifier::Verifier;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -38,7 +41,7 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
 use crate::alarms::Alarms;
-use crate::config::{Config, Listen, LogChoice};
+use crate::config::{Config, Listen, LogChoice, RawTokens};
 use crate::countries::Database;
 use crate::listen::{self, SocketFile};
 use crate::log::{self, LogEnding, Opened, Wires};
@@ -134,11 +137,24 @@ impl App {
             });
         }
 
+        let (verifier, keepers) = verifier(config.raw_tokens)?;
+        for keeper in keepers {
+            let stopped = reached(stage.clone(), Stage::Stopped);
+            knowing.spawn(async move {
+                tokio::select! {
+                    () = keeper.run() => {}
+                    () = stopped => {}
+                }
+                Ok(())
+            });
+        }
+
         let mut serving = Tasks::new();
         let pdp = Pdp::new(reader, clock, config.profile);
         let topics = Arc::new(topics);
         let parts = Parts {
             pdp: pdp.clone(),
+            verifier: verifier.clone(),
             sink,
             ingest: Arc::clone(&ingest),
             log: Arc::clone(&view),
@@ -157,7 +173,7 @@ impl App {
         }
         let admin_address = admin.as_ref().map(TcpListener::local_addr).transpose()?;
         if let Some(listener) = admin {
-            let registry = metrics::registry(pdp.clone(), ingest, view, topics);
+            let registry = metrics::registry(pdp.clone(), verifier, ingest, view, topics);
             let router = admin::router(parts, registry);
             let served = axum::serve(listener, router).with_graceful_shutdown(draining());
             serving.spawn(async move { served.await.context("serving the admin listener") });
@@ -243,6 +259,14 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// A number that nobody outside can know.
 pub(crate) fn random_seed() -> anyhow::Result<u64> {
     getrandom::u64().context("the operating system gives no random numbers")
+}
+
+/// Who verifies raw tokens, and who keeps the keys.
+fn verifier(raw_tokens: Vec<RawTokens>) -> anyhow::Result<(Verifier, Vec<Keeper>)> {
+    let opened = raw_tokens.into_iter().map(|raw| raw.open(random_seed()?));
+    let (issuers, keepers): (Vec<_>, _) =
+        opened.collect::<anyhow::Result<Vec<_>>>()?.into_iter().unzip();
+    Ok((Verifier::new(Issuers::new(issuers)?), keepers))
 }
 
 async fn bind(listen: &Listen) -> Result<Bound, listen::ListenError> {

@@ -365,6 +365,7 @@ fn config(folder: &tempfile::TempDir) -> anyhow::Result<Config> {
         log: LogChoice::Embedded(folder.path().join("log")),
         listen: Listen { grpc: None, grpc_socket: None, admin: None },
         rules,
+        raw_tokens: Vec::new(),
         profile: Arc::new(profile),
         countries: None,
         telemetry: Telemetry { format: LogFormat::Text, filter: "warn".to_owned() },

@@ -3,6 +3,8 @@
 mod convert;
 mod service;
 
+pub(crate) use convert::issuers::issuers;
+
 use std::sync::Arc;
 
 use caed_core::ingest::Ingest;
@@ -13,6 +15,7 @@ use caed_proto::v1;
 use caed_proto::v1::access_evaluation_server::AccessEvaluationServer;
 use caed_proto::v1::event_publisher_server::EventPublisherServer;
 use caed_proto::v1::operations_server::OperationsServer;
+use caed_trust::verifier::Verifier;
 use tonic::Status;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
@@ -27,6 +30,8 @@ use service::Service;
 pub struct Parts {
     /// Decides.
     pub pdp: Pdp,
+    /// Verifies raw tokens.
+    pub verifier: Verifier,
     /// Takes events.
     pub sink: Arc<dyn EventSink>,
     /// Knows what became of records.
