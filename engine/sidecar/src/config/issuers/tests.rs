@@ -3,6 +3,12 @@
 use std::collections::BTreeMap;
 
 use caed_decode::claims::Machine;
+use caed_trust::issuer::Issuers;
+use caed_trust::maker::Maker;
+use caed_trust::token::Refused;
+use caed_trust::verifier::Verifier;
+use serde::Deserialize;
+use serde_json::{Value, json};
 
 use super::super::{Config, Faults};
 use super::*;
@@ -190,4 +196,71 @@ fn every_fault_of_raw_tokens_is_reported() {
         }
         assert_eq!(told.len(), expected.len(), "{told:#?}");
     }
+}
+
+/// A token as an issuer writes it, and what is read of it.
+#[derive(Deserialize)]
+struct Fixture {
+    /// The issuer's table, without what only this test knows.
+    config: String,
+    header: Value,
+    claims: Value,
+    /// Proto3 JSON.
+    meant: Value,
+}
+
+impl Fixture {
+    /// A verifier for the configured issuer, with our key under the id `rsa`, bound to that owner.
+    fn verifier(&self, folder: &std::path::Path, owner: Option<&str>) -> Verifier {
+        let mut key = Maker::ours().rsa_jwk("rsa");
+        if let Some(owner) = owner {
+            key["issuer"] = owner.into();
+        }
+        let path = folder.join("keys.json");
+        std::fs::write(&path, json!({ "keys": [key] }).to_string()).expect("written");
+        let Self { config, claims, .. } = self;
+        let audience = claims["aud"].as_str().or(claims["aud"][0].as_str()).expect("an audience");
+        let raw =
+            raw(&format!("keys = '{}'\naudiences = ['{audience}']\n{config}", path.display()));
+        let (issuer, _) = raw.open(7).expect("keys");
+        Verifier::new(Issuers::new([issuer]).expect("an issuer"))
+    }
+
+    fn token(&self, maker: &Maker) -> Vec<u8> {
+        let (header, claims) = (self.header.to_string(), self.claims.to_string());
+        maker.token(Algorithm::Rs256, &header, &claims).into_bytes()
+    }
+}
+
+#[tokio::test]
+async fn tokens_are_read_as_each_kind_of_issuer_writes_them() {
+    let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/tokens");
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut presets = std::collections::BTreeSet::new();
+    for file in std::fs::read_dir(fixtures).expect("fixtures") {
+        let path = file.expect("a file").path();
+        let name = path.display();
+        let text = std::fs::read_to_string(&path).expect("text");
+        let fixture: Fixture = toml::from_str(&text).unwrap_or_else(|why| panic!("{name}: {why}"));
+        presets.extend(
+            fixture.config.lines().find(|line| line.starts_with("preset")).map(str::to_owned),
+        );
+        let verifier = fixture.verifier(folder.path(), None);
+        let claims = verifier.verify(&fixture.token(Maker::ours())).await;
+        let claims = claims.unwrap_or_else(|why| panic!("{name}: {why}"));
+        assert_eq!(serde_json::to_value(&*claims).expect("JSON"), fixture.meant, "{name}");
+        let forged = verifier.verify(&fixture.token(Maker::theirs())).await;
+        assert_eq!(forged, Err(Refused::Signature), "{name}");
+        // Entra says whose its keys are, in both forms by the name of the newer one.
+        let is_entra = fixture.config.contains("entra");
+        for (owner, is_believed) in [
+            ("https://login.microsoftonline.com/{tenantid}/v2.0", is_entra),
+            ("https://login.microsoftonline.com/9188040d-6c67-4c5b-b112-36a304b66dad/v2.0", false),
+        ] {
+            let verifier = fixture.verifier(folder.path(), Some(owner));
+            let told = verifier.verify(&fixture.token(Maker::ours())).await;
+            assert_eq!(told.is_ok(), is_believed, "{name}: {owner}: {told:?}");
+        }
+    }
+    assert_eq!(presets.len(), 5, "{presets:?}");
 }
