@@ -18,7 +18,7 @@ const PROVEN_BY_TESTS: [&str; 13] =
 
 /// Parts of rules that need scenarios of their own.
 const PARTS: [(&str, &[&str]); 10] = [
-    ("T2", &["refused"]),
+    ("T2", &["refused", "no keys"]),
     ("E2", &["disabled", "deleted"]),
     (
         "E4",
