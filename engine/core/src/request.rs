@@ -201,6 +201,11 @@ impl<'a> Token<'a> {
         self.subject.as_str()
     }
 
+    /// When it was issued by its own word, in seconds; `None` where it does not say.
+    pub const fn issued_at(&self) -> Option<i64> {
+        self.issued_at
+    }
+
     /// Who issued it.
     pub fn issuer(&self) -> &str {
         self.issuer.as_str()

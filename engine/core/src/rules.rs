@@ -226,6 +226,13 @@ impl Issuers {
         exact.or_else(|| self.templates.iter().find(|template| template.matches(issuer, tenant)))
     }
 
+    /// All of them, in alphabetical order.
+    pub fn all(&self) -> Vec<&Issuer> {
+        let mut all: Vec<&Issuer> = self.exact.values().chain(&self.templates).collect();
+        all.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+        all
+    }
+
     /// The issuers that speak for a tenant, as its tokens name them, in alphabetical order.
     pub fn speaking_for(&self, tenant: &str) -> Vec<String> {
         let tenant = NameText::new(tenant);

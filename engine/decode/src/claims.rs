@@ -376,6 +376,91 @@ mod tests {
         assert_eq!(other.xms_cc, ["cp1"]);
     }
 
+    /// Reads an object with the usual names but these.
+    fn named(json: Value, names: &Names) -> Result<v1::TokenClaims, InvalidPayload> {
+        let Value::Object(object) = json else { panic!("an object") };
+        members(object, names)
+    }
+
+    #[test]
+    fn a_mark_is_a_text_or_true() {
+        let names = Names { judged: Some("ip".to_owned()), ..Names::default() };
+        let mark = |value: Value| named(serde_json::json!({ "ip": value }), &names);
+        for (value, expected) in [
+            (Value::from("203.0.113.9"), Some("203.0.113.9")),
+            (true.into(), Some("true")),
+            ("true".into(), Some("true")),
+            // The decision takes an empty one for none (D5).
+            ("".into(), Some("")),
+            (false.into(), None),
+            ("false".into(), None),
+            (Value::Null, None),
+        ] {
+            let told = mark(value.clone()).map(|claims| claims.judged);
+            assert_eq!(told, Ok(expected.map(ToOwned::to_owned)), "{value}");
+        }
+        for value in
+            [Value::from(1), vec!["a"].into(), Vec::<String>::new().into(), serde_json::json!({})]
+        {
+            let must = "a text in quotes, true or false";
+            let expected = InvalidPayload::Claim { claim: "ip".to_owned(), must };
+            assert_eq!(mark(value.clone()), Err(expected), "{value}");
+        }
+        // Where no mark is configured none is read.
+        let told = named(serde_json::json!({"ip": true, "judged": "true"}), &Names::default());
+        assert_eq!(told.map(|claims| claims.judged), Ok(None));
+    }
+
+    #[test]
+    fn of_several_names_the_first_counts_and_each_has_its_type() {
+        let auth0 = Names::auth0();
+        let client = |azp: Value, id: Value| {
+            named(serde_json::json!({"azp": azp, "client_id": id}), &auth0).map(|claims| claims.azp)
+        };
+        assert_eq!(client("a".into(), "b".into()), Ok(Some("a".to_owned())));
+        assert_eq!(client(Value::Null, "b".into()), Ok(Some("b".to_owned())));
+        for (azp, id, claim) in
+            [(Value::from("a"), 7.into(), "client_id"), (7.into(), "b".into(), "azp")]
+        {
+            let must = "a text in quotes";
+            assert_eq!(
+                client(azp, id),
+                Err(InvalidPayload::Claim { claim: claim.to_owned(), must })
+            );
+        }
+    }
+
+    /// Only the client's own token is a machine's: never one that names a user.
+    #[test]
+    fn a_machine_is_its_own_client() {
+        let told = |names: &Names, json: Value| {
+            let claims = named(json, names).expect("claims");
+            (claims.sub, claims.idtyp)
+        };
+        let (okta, auth0) = (Names::okta(), Names::auth0());
+        let some = |text: &str| Some(text.to_owned());
+        for (names, json, sub, is_machine) in [
+            (&okta, serde_json::json!({"cid": "c", "sub": "c"}), some("c"), true),
+            (&okta, serde_json::json!({"cid": "c", "sub": "c", "uid": "u"}), some("u"), false),
+            (&okta, serde_json::json!({"cid": "c", "sub": "u"}), None, false),
+            (&okta, serde_json::json!({"sub": "c"}), None, false),
+            (&okta, serde_json::json!({"cid": "", "sub": "x"}), None, false),
+            (&auth0, serde_json::json!({"azp": "c", "sub": "c@clients"}), some("c"), true),
+            (&auth0, serde_json::json!({"client_id": "c", "sub": "c@clients"}), some("c"), true),
+            (&auth0, serde_json::json!({"azp": "c", "sub": "c"}), some("c"), false),
+            (&auth0, serde_json::json!({"azp": "d", "sub": "c@clients"}), some("c@clients"), false),
+            (
+                &auth0,
+                serde_json::json!({"azp": "c", "sub": "a|c@clients"}),
+                some("a|c@clients"),
+                false,
+            ),
+        ] {
+            let idtyp = is_machine.then(|| "app".to_owned());
+            assert_eq!(told(names, json.clone()), (sub, idtyp), "{json}");
+        }
+    }
+
     #[test]
     fn what_is_no_payload_is_told_without_its_values() {
         for (json, told) in [

@@ -28,6 +28,8 @@ use caed_streams::applier::Applier;
 use caed_surfaces::native::{self, Health, Parts};
 use caed_surfaces::pdp::{Pdp, Readiness};
 use caed_surfaces::{admin, metrics};
+use caed_trust::fetch::Keeper;
+use caed_trust::issuer::Issuers;
 use caed_trust::verifier::Verifier;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -38,7 +40,7 @@ use tonic::service::Routes;
 use tonic::transport::Server;
 
 use crate::alarms::Alarms;
-use crate::config::{Config, Listen, LogChoice};
+use crate::config::{Config, Listen, LogChoice, RawTokens};
 use crate::countries::Database;
 use crate::listen::{self, Acceptor, Files, Protocol, SocketFile, Terms, Unix};
 use crate::log::{self, LogEnding, Opened, Wires};
@@ -142,16 +144,28 @@ impl App {
             });
         }
 
+        let (verifier, keepers) = verifier(config.raw_tokens)?;
+        for keeper in keepers {
+            let stopped = reached(stage.clone(), Stage::Stopped);
+            knowing.spawn(async move {
+                tokio::select! {
+                    () = keeper.run() => {}
+                    () = stopped => {}
+                }
+                Ok(())
+            });
+        }
+
         let mut serving = Tasks::new();
         let pdp = Pdp::new(reader, clock, config.profile);
         let topics = Arc::new(topics);
         let parts = Parts {
             pdp: pdp.clone(),
+            verifier: verifier.clone(),
             sink,
             ingest: Arc::clone(&ingest),
             log: Arc::clone(&view),
             topics: Arc::clone(&topics),
-            verifier: Verifier::default(),
             forwarding: Arc::new(config.forwarding),
         };
         let (routes, health) =
@@ -162,7 +176,8 @@ impl App {
             serving.spawn(files.follow());
         }
         let (refused, connection_age) = (Arc::default(), tls.map(|tls| tls.connection_age));
-        let registry = metrics::registry(pdp.clone(), ingest, view, topics, Arc::clone(&refused));
+        let registry =
+            metrics::registry(pdp.clone(), verifier, ingest, view, topics, Arc::clone(&refused));
         let terms = Terms { access: Arc::new(access), refused, identity, connection_age };
         let router = admin::router(parts, registry);
         let draining = || reached(stage.clone(), Stage::Draining);
@@ -249,6 +264,14 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// A number that nobody outside can know.
 pub(crate) fn random_seed() -> anyhow::Result<u64> {
     getrandom::u64().context("the operating system gives no random numbers")
+}
+
+/// Who verifies raw tokens, and who keeps the keys.
+fn verifier(raw_tokens: Vec<RawTokens>) -> anyhow::Result<(Verifier, Vec<Keeper>)> {
+    let opened = raw_tokens.into_iter().map(|raw| raw.open(random_seed()?));
+    let (issuers, keepers): (Vec<_>, _) =
+        opened.collect::<anyhow::Result<Vec<_>>>()?.into_iter().unzip();
+    Ok((Verifier::new(Issuers::new(issuers)?), keepers))
 }
 
 async fn bind(listen: &Listen) -> Result<Bound, listen::ListenError> {

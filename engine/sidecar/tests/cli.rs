@@ -435,7 +435,7 @@ fn an_answer_is_explained(at: &[&str]) {
     assert!(remedies.iter().any(|it| it.starts_with("  · a new token, issued at 20")), "{text}");
     let marks: Vec<&str> =
         rules.lines().filter(|line| !line.starts_with("     ")).map(|line| &line[2..]).collect();
-    assert_eq!(marks.len(), 15, "{text}");
+    assert_eq!(marks.len(), 16, "{text}");
     for mark in ["✓ D1  the token is alive", "✗ D3  nothing revoked it", "✗ D5  no policy blocks"]
     {
         assert!(marks.contains(&mark), "{mark}: {text}");
@@ -444,6 +444,7 @@ fn an_answer_is_explained(at: &[&str]) {
         "cutoff of the user  20",
         "account by `hr`  20",
         "policy `hq-only`  blocks here",
+        "why  its claims were given; a decision believes them from callers that may vouch",
         "  the caller gave it as `::ffff:192.0.2.1`\n",
     ] {
         assert!(rules.contains(fact), "{fact}: {text}");

@@ -11,6 +11,7 @@ use caed_core::decision::{Decision, Reason, Verdict};
 use caed_core::ingest::{Counter as Count, DURATION_BOUNDS, Durations, Ingest};
 use caed_core::log_view::{Letters, LogView, PartitionView};
 use caed_core::position::{Partition, Topics};
+use caed_trust::verifier::Verifier;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -103,18 +104,27 @@ pub struct Refused {
 /// A registry of everything that this process shows.
 pub fn registry(
     pdp: Pdp,
+    verifier: Verifier,
     ingest: Arc<Ingest>,
     log: Arc<dyn LogView>,
     topics: Arc<Topics>,
     refused: Arc<Refused>,
 ) -> Registry {
     let mut registry = Registry::with_prefix("caed");
-    registry.register_collector(Box::new(Collected { pdp, ingest, log, topics, refused }));
+    registry.register_collector(Box::new(Collected {
+        pdp,
+        verifier,
+        ingest,
+        log,
+        topics,
+        refused,
+    }));
     registry
 }
 
 struct Collected {
     pdp: Pdp,
+    verifier: Verifier,
     ingest: Arc<Ingest>,
     log: Arc<dyn LogView>,
     topics: Arc<Topics>,
@@ -132,6 +142,8 @@ impl Collector for Collected {
         self.decisions(&mut encoder)?;
         self.knowledge(&mut encoder)?;
         self.sources(&mut encoder)?;
+        self.tokens(&mut encoder)?;
+        self.issuers(&mut encoder)?;
         self.records(&mut encoder)?;
         self.log(&mut encoder)?;
         self.connections(&mut encoder)
@@ -280,6 +292,55 @@ impl Collected {
         #[expect(clippy::cast_precision_loss, reason = "gauges are floating-point numbers")]
         let stale = moment.stale_sources(now).count() as f64;
         ConstGauge::new(stale).encode(family)
+    }
+
+    fn tokens(&self, encoder: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
+        let help = "Raw tokens by what came of verifying them";
+        let mut family =
+            encoder.encode_descriptor("token_verifications", help, None, MetricType::Counter)?;
+        for (outcome, count) in self.verifier.counts() {
+            ConstCounter::new(count).encode(family.encode_family(&[("outcome", outcome)])?)?;
+        }
+        let (tokens, bytes) = self.verifier.remembered();
+        #[expect(clippy::cast_precision_loss, reason = "gauges are floating-point numbers")]
+        let gauges = [
+            ("remembered_tokens", "Verified tokens that are remembered", None, tokens as f64),
+            ("remembered_tokens", "Memory of these", Some(Unit::Bytes), bytes as f64),
+        ];
+        for (name, help, unit, value) in gauges {
+            let family = encoder.encode_descriptor(name, help, unit.as_ref(), MetricType::Gauge)?;
+            ConstGauge::new(value).encode(family)?;
+        }
+        Ok(())
+    }
+
+    /// One gauge and counter per issuer whose keys are kept, and the least token age per configured issuer.
+    fn issuers(&self, encoder: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
+        let unit = Some(&Unit::Seconds);
+        let help = "Time since the keys of an issuer were seen to be its own";
+        let mut family = encoder.encode_descriptor("keys_age", help, unit, MetricType::Gauge)?;
+        for (issuer, report) in self.verifier.reports() {
+            let age = report.age.map_or(f64::NAN, |age| age.as_secs_f64());
+            ConstGauge::new(age).encode(family.encode_family(&[("issuer", issuer)])?)?;
+        }
+        let help = "Looks for the keys of an issuer that failed";
+        let mut family =
+            encoder.encode_descriptor("keys_failures", help, None, MetricType::Counter)?;
+        for (issuer, report) in self.verifier.reports() {
+            let labels = [("issuer", issuer)];
+            ConstCounter::new(report.failures).encode(family.encode_family(&labels)?)?;
+        }
+        let help = "Least time between the issue of a token and a request with it";
+        let mut family =
+            encoder.encode_descriptor("least_token_age", help, unit, MetricType::Gauge)?;
+        let moment = self.pdp.moment();
+        for issuer in moment.rules().issuers.all() {
+            let Some(age_s) = moment.least_token_age_s(issuer) else { continue };
+            #[expect(clippy::cast_precision_loss, reason = "gauges are floating-point numbers")]
+            let gauge = ConstGauge::new(age_s as f64);
+            gauge.encode(family.encode_family(&[("issuer", issuer.name.as_str())])?)?;
+        }
+        Ok(())
     }
 
     /// One gauge per partition.

@@ -4,20 +4,22 @@
 //! and the count of what was answered.
 
 use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use caed_core::challenge;
 use caed_core::decide::decide;
-use caed_core::decision::{Decision, Verdict};
+use caed_core::decision::{Decision, Reason, Verdict};
 use caed_core::explain::{Explanation, explain};
 use caed_core::freshness::At;
 use caed_core::ids::Name;
 use caed_core::inspect::SourceView;
 use caed_core::publish::{Loaded, SnapshotReader};
 use caed_core::request::{AccessRequest, Seen, Token, Unusable};
-use caed_core::rules::{Profile, SHIPPED};
+use caed_core::rules::{Issuer, Issuers, Profile, SHIPPED};
 use caed_core::snapshot::Snapshot;
 use caed_core::time::{Clock, UnixMillis};
 
@@ -31,7 +33,13 @@ pub struct Pdp {
     clock: Arc<dyn Clock>,
     profiles: Arc<Profiles>,
     counts: Arc<DecisionCounts>,
+    token_ages: Arc<TokenAges>,
 }
+
+/// The least age that a token of each issuer had when it was decided about: so far at the most the issuer dates
+/// `iat` back (D3).
+#[derive(Debug)]
+struct TokenAges(HashMap<String, AtomicI64>);
 
 /// Whether a process should be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +68,30 @@ pub struct Moment<'p> {
     pub age: Option<Duration>,
 }
 
+impl TokenAges {
+    /// More than any age: no token was seen.
+    const UNSEEN: i64 = i64::MAX;
+
+    fn new(issuers: &Issuers) -> Self {
+        let unseen = |issuer: &Issuer| (issuer.name.clone(), AtomicI64::new(Self::UNSEEN));
+        Self(issuers.all().into_iter().map(unseen).collect())
+    }
+
+    fn see(&self, issuer: &Issuer, age_s: i64) {
+        if let Some(least) = self.0.get(&issuer.name)
+            // Almost always it is not less; reading alone takes the cell from nobody.
+            && age_s < least.load(Ordering::Relaxed)
+        {
+            least.fetch_min(age_s, Ordering::Relaxed);
+        }
+    }
+
+    fn least_s(&self, issuer: &Issuer) -> Option<i64> {
+        let least = self.0.get(&issuer.name)?.load(Ordering::Relaxed);
+        (least != Self::UNSEEN).then_some(least)
+    }
+}
+
 impl Profiles {
     /// The configured profile, which counts where a request names none, and the shipped ones.
     pub fn new(configured: Arc<Profile>) -> Self {
@@ -85,7 +117,8 @@ impl Pdp {
     /// A decision point for a configured profile.
     pub fn new(reader: SnapshotReader, clock: Arc<dyn Clock>, profile: Arc<Profile>) -> Self {
         let profiles = Arc::new(Profiles::new(profile));
-        Self { reader, clock, profiles, counts: Arc::default() }
+        let token_ages = Arc::new(TokenAges::new(&reader.load().rules().issuers));
+        Self { reader, clock, profiles, counts: Arc::default(), token_ages }
     }
 
     /// Loads the newest snapshot. Once per request.
@@ -167,10 +200,28 @@ impl Moment<'_> {
         let request = AccessRequest { token, profile, seen };
         let decision = decide(&self.snapshot, &request, self.at());
         self.pdp.counts.add(&decision);
+        self.see_age(&request.token, &decision);
         if decision.notes.ip_variation && decision.verdict == Verdict::Allow {
             self.tell_ip_variation(&request);
         }
         decision
+    }
+
+    /// The least age that a token of an issuer had when it was decided about, in seconds.
+    pub fn least_token_age_s(&self, issuer: &Issuer) -> Option<i64> {
+        self.pdp.token_ages.least_s(issuer)
+    }
+
+    /// Sees the age of a token that is not dead (D1).
+    fn see_age(&self, token: &Result<Token<'_>, Unusable>, decision: &Decision) {
+        if let Ok(token) = token
+            && !decision.primary.is_some_and(is_of_dead_tokens)
+            && let Some(issued) = token.issued_at()
+            && let Ok(issuer) = self.rules().bind(token.issuer(), token.tenant())
+        {
+            let age_s = self.now.floor_to_second().as_seconds().saturating_sub(issued);
+            self.pdp.token_ages.see(issuer, age_s);
+        }
     }
 
     /// Explains what [`decide`](Self::decide) would answer. Nobody is let in or refused by it, so it is
@@ -210,6 +261,18 @@ impl Moment<'_> {
             token.and_then(|token| self.snapshot.rules().bind(token.issuer(), token.tenant()).ok());
         challenge::www_authenticate(decision, token.map(Token::tenant), issuer)
     }
+}
+
+/// Whether a token is dead for this reason (D1): then its times mean nothing.
+const fn is_of_dead_tokens(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::Malformed
+            | Reason::IssueTimeMissing
+            | Reason::BeyondHorizon
+            | Reason::Expired
+            | Reason::NotYetValid
+    )
 }
 
 impl Deref for Moment<'_> {

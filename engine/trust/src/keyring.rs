@@ -89,8 +89,8 @@ pub(crate) enum Looked {
 pub struct KeysReport {
     /// How many keys there are.
     pub keys: usize,
-    /// How many were passed over, by reason.
-    pub skipped: Skipped,
+    /// How many were passed over.
+    pub skipped: usize,
     /// How long ago they were seen to be the issuer's; `None` where they never were.
     pub age: Option<Duration>,
     /// Whether they count: they are known, and not too old.
@@ -147,7 +147,7 @@ impl Keyring {
         let held = held.as_deref();
         KeysReport {
             keys: held.map_or(0, |held| held.keys.len()),
-            skipped: held.map(|held| held.skipped).unwrap_or_default(),
+            skipped: held.map_or(0, |held| held.skipped.all()),
             age: held.map(|held| now.saturating_duration_since(held.seen)),
             counts: held.is_some_and(|held| self.counts(held, now)),
             failures,

@@ -227,6 +227,12 @@ fn decoded(number: &str) -> Result<Vec<u8>, Unfit> {
 }
 
 impl Skipped {
+    /// How many, whatever the reason.
+    pub const fn all(self) -> usize {
+        let Self { malformed, symmetric, private, unusable, nameless, twice } = self;
+        malformed + symmetric + private + unusable + nameless + twice
+    }
+
     fn count(&mut self, unfit: Unfit) {
         let counter = match unfit {
             Unfit::Malformed => &mut self.malformed,

@@ -373,6 +373,7 @@ fn config(folder: &tempfile::TempDir) -> anyhow::Result<Config> {
             access: Access::default(),
         },
         rules,
+        raw_tokens: Vec::new(),
         profile: Arc::new(profile),
         countries: None,
         forwarding: Forwarding::default(),

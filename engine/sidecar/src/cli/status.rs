@@ -125,6 +125,7 @@ fn lines(reply: &v1::StatusReply) -> Vec<String> {
         sources,
         stale_sources,
         countries,
+        issuers,
     } = reply;
     let ready = if *ready { "ready" } else { "not ready: the log is being read" };
     let knowledge = knowledge.as_ref().map(output::knowledge).unwrap_or_default();
@@ -185,6 +186,7 @@ fn lines(reply: &v1::StatusReply) -> Vec<String> {
         let built = instant(built_s.saturating_mul(1000));
         lines.push(format!("countries  {ranges} ranges, built {built}"));
     }
+    lines.extend(issuers.iter().filter_map(issuer));
     lines.extend(log_notes.iter().map(|note| format!("log        {note}")));
     let notices = [
         (times_read_as_seconds, "times read as seconds: let their sender write milliseconds"),
@@ -205,4 +207,29 @@ fn lines(reply: &v1::StatusReply) -> Vec<String> {
         lines.push(format!("quarantine {position}: {reason}; begins with {head:?}"));
     }
     lines
+}
+
+/// What is worth a line of an issuer: its keys, and how far it dates tokens back.
+fn issuer(issuer: &v1::IssuerStatus) -> Option<String> {
+    let v1::IssuerStatus { issuer, issue_time_skew_s, least_token_age_s, keys } = issuer;
+    let mut said = Vec::new();
+    if let Some(v1::IssuerKeys { keys, skipped, age_ms, in_force, failures: _, fault }) = keys {
+        let age = age_ms
+            .map_or_else(|| "never read".to_owned(), |age| format!("seen {} s ago", age / 1000));
+        let passed_over = match skipped {
+            0 => String::new(),
+            skipped => format!(" and {skipped} passed over"),
+        };
+        said.push(format!("{keys} keys{passed_over}, {age}"));
+        if !in_force {
+            said.push("its tokens get 503".to_owned());
+        }
+        if !fault.is_empty() {
+            said.push(format!("the last look failed: {fault}"));
+        }
+    }
+    if let Some(age_s) = least_token_age_s {
+        said.push(format!("youngest token {age_s} s old (issue_time_skew {issue_time_skew_s} s)"));
+    }
+    (!said.is_empty()).then(|| format!("issuer     {issuer}: {}", said.join("; ")))
 }

@@ -6,6 +6,7 @@
 //! a fault, as is a key that nobody knows: a misspelt safeguard must not be silently absent.
 
 mod forwarding;
+mod issuers;
 mod kafka;
 mod listen;
 mod reader;
@@ -18,16 +19,13 @@ use std::time::Duration;
 use caed_core::event::RiskLevel;
 use caed_core::freshness::{StaleAfter, WhenStale};
 use caed_core::ids::{Name, ObjectKey};
-use caed_core::index::ranges::RangeSet;
 use caed_core::limits;
 use caed_core::policy::Incapable;
-use caed_core::rules::{
-    Issuer, IssuerTenants, Issuers, Judged, LocationClass, Profile, Rules, SHIPPED,
-    TENANT_PLACEHOLDER,
-};
+use caed_core::rules::{Issuers, LocationClass, Profile, Rules, SHIPPED};
 use caed_streams::kafka::settings::KafkaSettings;
 use caed_trust::address::Forwarding;
 
+pub use issuers::RawTokens;
 pub use listen::{Listen, Tls};
 use reader::{Document, Section};
 pub use reader::{Fault, Faults};
@@ -41,6 +39,8 @@ pub struct Config {
     pub listen: Listen,
     /// Who may issue tokens, and for how long they count.
     pub rules: Rules,
+    /// The issuers whose raw tokens are verified here.
+    pub raw_tokens: Vec<RawTokens>,
     /// What is enforced.
     pub profile: Arc<Profile>,
     /// Where the database of countries is, if there is one.
@@ -98,13 +98,23 @@ impl Config {
         let listen = listen::listen(&root);
         let profile = profile(&root.section("profile"));
         let stale_after = stale_after(&root.section("freshness"));
-        let (rules, profile) = rules(&root, profile, stale_after);
+        let (issuers, raw_tokens) = issuers(&root);
+        let (rules, profile) = rules(&root, issuers, profile, stale_after);
         let profile = Arc::new(profile);
         let countries = countries(&root.section("countries"));
         let forwarding = forwarding::forwarding(&root.section("client_address"));
         let telemetry = telemetry(&root.section("telemetry"));
         root.finish();
-        document.finish(Self { log, listen, rules, profile, countries, forwarding, telemetry })
+        document.finish(Self {
+            log,
+            listen,
+            rules,
+            raw_tokens,
+            profile,
+            countries,
+            forwarding,
+            telemetry,
+        })
     }
 }
 
@@ -130,7 +140,32 @@ fn log(root: &Section<'_>) -> LogChoice {
     LogChoice::Embedded(directory.map(|found| found.value.into()).unwrap_or_default())
 }
 
-fn rules(root: &Section<'_>, profile: Profile, stale_after: StaleAfter) -> (Rules, Profile) {
+fn issuers(root: &Section<'_>) -> (Issuers, Vec<RawTokens>) {
+    let sections = root.sections("issuers");
+    if sections.is_empty() {
+        root.missing("issuers", "give at least one [[issuers]] table, else every token is refused");
+    }
+    let read = sections.iter().filter_map(|section| Some((section, issuers::issuer(section)?)));
+    let (mut named, mut all, mut raw_tokens) = (Vec::new(), Vec::new(), Vec::new());
+    for (section, (issuer, raw)) in read {
+        named.push((section, issuer.name.clone()));
+        all.push(issuer);
+        raw_tokens.extend(raw);
+    }
+    let issuers = Issuers::new(all).unwrap_or_else(|problem| {
+        let blamed = named.iter().rfind(|(_, name)| name == problem.issuer());
+        blamed.map_or(root, |(section, _)| section).fault(problem.to_string());
+        Issuers::default()
+    });
+    (issuers, raw_tokens)
+}
+
+fn rules(
+    root: &Section<'_>,
+    issuers: Issuers,
+    profile: Profile,
+    stale_after: StaleAfter,
+) -> (Rules, Profile) {
     let section = root.section("tokens");
     let horizon = section.duration("horizon");
     if let Some(found) = horizon.as_ref().filter(|found| found.value < HORIZON_MIN) {
@@ -150,16 +185,6 @@ fn rules(root: &Section<'_>, profile: Profile, stale_after: StaleAfter) -> (Rule
         })
     });
     section.finish();
-    let sections = root.sections("issuers");
-    if sections.is_empty() {
-        root.missing("issuers", "give at least one [[issuers]] table, else every token is refused");
-    }
-    let issuers = Issuers::new(sections.iter().filter_map(issuer)).unwrap_or_else(|problem| {
-        let name = problem.issuer();
-        let blamed = sections.iter().rfind(|section| section.holds("issuer", name));
-        blamed.unwrap_or(root).fault(problem.to_string());
-        Issuers::default()
-    });
     let rules = Rules {
         horizon: horizon.as_ref().map_or(limits::HORIZON_DEFAULT, |found| found.value),
         clock_skew: clock_skew.map_or(limits::CLOCK_SKEW_DEFAULT, |found| found.value),
@@ -184,63 +209,6 @@ fn rules(root: &Section<'_>, profile: Profile, stale_after: StaleAfter) -> (Rule
         }
     }
     (rules, profile)
-}
-
-fn issuer(section: &Section<'_>) -> Option<Issuer> {
-    let name = section.string("issuer");
-    let listed = section.strings_or_word("tenants", "all");
-    let skew = section.duration("issue_time_skew");
-    let uri = section.string("authorization_uri");
-    let judged = judged(section);
-    section.finish();
-    let Some(name) = name else {
-        section.missing("issuer", "give the `iss` of its tokens");
-        return None;
-    };
-    let tenants = match listed {
-        Some(found) => match &found.value {
-            None => IssuerTenants::All,
-            Some(tenants) => {
-                match tenants.iter().map(|tenant| Name::parse(tenant)).collect::<Result<_, _>>() {
-                    Ok(names) => IssuerTenants::Named(names),
-                    Err(problem) => {
-                        section.reject(&found, format!("a tenant {problem}"));
-                        return None;
-                    }
-                }
-            }
-        },
-        None if name.value.contains(TENANT_PLACEHOLDER) => IssuerTenants::InName,
-        None => {
-            let problem = "list the tenants that the issuer speaks for, write tenants = \"all\", or put {tenant} in its place in `issuer`";
-            section.missing("tenants", problem);
-            return None;
-        }
-    };
-    Some(Issuer {
-        name: name.value,
-        tenants,
-        issue_time_skew: skew.map(|found| found.value).unwrap_or_default(),
-        authorization_uri: uri.map(|found| found.value),
-        judged,
-    })
-}
-
-/// How an issuer's judged tokens are told (D5).
-fn judged(section: &Section<'_>) -> Judged {
-    let by_mark = section.boolean("judged_by_mark").is_some_and(|found| found.value);
-    let audiences = section.strings("one_hour_means_judged");
-    let ranges = section.strings("exception_ranges").map(|found| {
-        RangeSet::parse(found.value.iter().map(String::as_str)).unwrap_or_else(|problem| {
-            section.reject(&found, problem.to_string());
-            RangeSet::default()
-        })
-    });
-    Judged {
-        by_mark,
-        one_hour_audiences: audiences.into_iter().flat_map(|found| found.value).collect(),
-        exception_ranges: ranges,
-    }
 }
 
 fn profile(section: &Section<'_>) -> Profile {
@@ -357,6 +325,7 @@ fn telemetry(section: &Section<'_>) -> Telemetry {
 
 #[cfg(test)]
 mod tests {
+    use caed_core::index::ranges::RangeSet;
     use caed_trust::address::{Header, Proxies};
 
     use super::*;
@@ -385,7 +354,9 @@ tenants = ["contoso"]
         let example = include_str!("../../../../deploy/caed.toml");
         let config = parse(example).expect("valid");
         assert!(config.listen.grpc.is_some_and(|address| address.ip().is_loopback()));
-        assert!(config.rules.bind("https://login.microsoftonline.com/t/v2.0", "t").is_ok());
+        let entra = config.rules.bind("https://login.microsoftonline.com/t/v2.0", "t");
+        assert_eq!(entra.map(|entra| entra.issue_time_skew), Ok(Duration::from_mins(5)));
+        assert!(config.raw_tokens.is_empty());
     }
 
     #[test]

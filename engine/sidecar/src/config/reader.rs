@@ -59,6 +59,13 @@ pub(super) struct Found<T> {
     key: String,
 }
 
+impl<T> Found<T> {
+    /// Another value that stands in the same place.
+    pub(super) fn with<U>(&self, value: U) -> Found<U> {
+        Found { value, line: self.line, key: self.key.clone() }
+    }
+}
+
 /// A value before its type is known.
 enum Raw<'a> {
     File(&'a Spanned<DeValue<'a>>),
@@ -261,6 +268,13 @@ impl<'a> Section<'a> {
     /// Notes a fault of the section as a whole.
     pub(super) fn fault(&self, problem: impl Into<String>) {
         self.document.fault(self.line, self.path.clone(), problem);
+    }
+
+    /// Notes a fault of a key, whatever its value; of the section where the key is missing.
+    pub(super) fn wrong(&self, key: &str, problem: impl Into<String>) {
+        let found = self.table.and_then(|table| table.get(key));
+        let line = found.map_or(self.line, |value| self.document.line(&value.span()));
+        self.document.fault(line, self.name(key), problem);
     }
 
     /// Notes that a key is missing.

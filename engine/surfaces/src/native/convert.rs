@@ -3,6 +3,7 @@
 
 pub(super) mod explain;
 pub(super) mod export;
+pub(crate) mod issuers;
 mod page;
 pub(super) mod tenant;
 

@@ -7,6 +7,8 @@ mod belief;
 mod convert;
 mod service;
 
+pub(crate) use convert::issuers::issuers;
+
 use std::sync::Arc;
 
 use caed_core::ingest::Ingest;
@@ -37,6 +39,8 @@ use service::Service;
 pub struct Parts {
     /// Decides.
     pub pdp: Pdp,
+    /// Verifies raw tokens.
+    pub verifier: Verifier,
     /// Takes events.
     pub sink: Arc<dyn EventSink>,
     /// Knows what became of records.
@@ -45,8 +49,6 @@ pub struct Parts {
     pub log: Arc<dyn LogView>,
     /// The names of the log's topics in positions.
     pub topics: Arc<Topics>,
-    /// Verifies raw tokens.
-    pub verifier: Verifier,
     /// How proxies tell the address of a client.
     pub forwarding: Arc<Forwarding>,
 }

@@ -168,7 +168,7 @@ impl Operations for Service {
         &self,
         _: Request<v1::StatusRequest>,
     ) -> Result<Response<v1::StatusReply>, Status> {
-        let Parts { pdp, ingest, log, topics, .. } = &self.parts;
+        let Parts { pdp, verifier, ingest, log, topics, .. } = &self.parts;
         let moment = pdp.moment();
         let notes = ingest.quarantine_notes();
         Ok(Response::new(v1::StatusReply {
@@ -186,6 +186,7 @@ impl Operations for Service {
             sources: convert::tenant::sources(&moment),
             stale_sources: convert::tenant::stale_sources(&moment),
             countries: moment.countries().map(convert::countries_of),
+            issuers: convert::issuers::issuers(&moment, verifier),
         }))
     }
 

@@ -13,9 +13,11 @@ use std::time::Duration;
 
 use caed_core::ingest::{Quarantined, RecentEvent};
 use caed_core::time::UnixMillis;
+use caed_proto::v1::{IssuerKeys, IssuerStatus};
 use maud::{DOCTYPE, Markup, html};
 
 use super::Shown;
+use crate::native;
 use crate::pdp::{Moment, Readiness};
 
 pub(super) use explain::{EXPLAIN_POLICY, Outcome, explain};
@@ -78,7 +80,7 @@ pub(super) fn live(shown: &Shown) -> Markup {
         (notes(&parts.log.notes()))
         div.columns {
             div { (decisions(shown)) }
-            div { (partitions(shown, &moment)) (sources(&moment)) }
+            div { (partitions(shown, &moment)) (sources(&moment)) (issuers(shown, &moment)) }
         }
         (recent(&parts.ingest.recent_events(), moment.now()))
         (quarantine(shown))
@@ -199,6 +201,41 @@ fn sources(moment: &Moment<'_>) -> Markup {
                 }
             } }
         }
+    }
+}
+
+/// Issuers whose keys are kept, or whose tokens were seen.
+fn issuers(shown: &Shown, moment: &Moment<'_>) -> Markup {
+    let all = native::issuers(moment, &shown.parts.verifier);
+    let told: Vec<_> =
+        all.iter().filter(|one| one.keys.is_some() || one.least_token_age_s.is_some()).collect();
+    html! {
+        @if !told.is_empty() {
+            h2 { "Issuers" }
+            div.scrolls { table {
+                thead { tr { th { "Issuer" } th { "Keys" } th.number { "Youngest token" } th.number { "Dated back" } } }
+                tbody {
+                    @for IssuerStatus { issuer, issue_time_skew_s, least_token_age_s, keys } in told {
+                        tr {
+                            td { code { (issuer) } }
+                            td.words { @if let Some(keys) = keys { (issuer_keys(keys)) } @else { "not verified here" } }
+                            td.number { @if let Some(age_s) = least_token_age_s { (age_s) " s" } @else { "none yet" } }
+                            td.number { (issue_time_skew_s) " s" }
+                        }
+                    }
+                }
+            } }
+        }
+    }
+}
+
+fn issuer_keys(keys: &IssuerKeys) -> Markup {
+    let IssuerKeys { keys, skipped: _, age_ms, in_force, failures: _, fault } = keys;
+    html! {
+        (keys)
+        @if let Some(age_ms) = age_ms { ", seen " (duration(Duration::from_millis(*age_ms))) " ago" } @else { ", never read" }
+        @if !in_force { " " strong { "its tokens get 503" } }
+        @if !fault.is_empty() { ": " (fault) }
     }
 }
 
