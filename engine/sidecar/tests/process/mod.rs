@@ -122,14 +122,17 @@ pub(crate) fn stderr(output: &Output) -> String {
 impl Sidecar {
     /// Starts `caed serve` and waits until its sockets are served.
     pub(crate) fn start(config: &Path) -> Self {
-        let mut sidecar = Self::spawn(config);
-        let serving = sidecar.logged("serving");
+        Self::spawn(config).serving()
+    }
+
+    fn serving(mut self) -> Self {
+        let serving = self.logged("serving");
         let address = |key: &str| {
             let text = serving[key].as_str()?;
             text.strip_prefix("Some(")?.strip_suffix(')')?.parse().ok()
         };
-        (sidecar.grpc, sidecar.admin) = (address("grpc"), address("admin"));
-        sidecar
+        (self.grpc, self.admin) = (address("grpc"), address("admin"));
+        self
     }
 
     /// Starts `caed serve` where it can't, and returns how it ended.
@@ -137,8 +140,20 @@ impl Sidecar {
         Self::spawn(config).ended(Instant::now())
     }
 
+    /// Starts `caed serve` with so few file descriptors, and waits until its sockets are served.
+    pub(crate) fn start_with_descriptors(config: &Path, descriptors: u32) -> Self {
+        let limited = format!("ulimit -n {descriptors}; exec \"$0\" \"$@\"");
+        let caed = caed(&["serve", "--config", config.to_str().expect("UTF-8")]);
+        let mut command = Command::new("sh");
+        command.args(["-c", &limited]).arg(caed.get_program()).args(caed.get_args());
+        Self::run(command.stdin(Stdio::null())).serving()
+    }
+
     fn spawn(config: &Path) -> Self {
-        let mut command = caed(&["serve", "--config", config.to_str().expect("UTF-8")]);
+        Self::run(&mut caed(&["serve", "--config", config.to_str().expect("UTF-8")]))
+    }
+
+    fn run(command: &mut Command) -> Self {
         let mut child =
             command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("spawned");
         let errors = BufReader::new(child.stderr.take().expect("piped"));
@@ -154,8 +169,16 @@ impl Sidecar {
 
     /// The event with this message, as soon as it is logged. Events may come in any order.
     pub(crate) fn logged(&mut self, message: &str) -> Value {
+        self.logged_from(0, message)
+    }
+
+    /// The next event with this message, after all that were waited for.
+    pub(crate) fn logged_anew(&mut self, message: &str) -> Value {
+        self.logged_from(self.logged.len(), message)
+    }
+
+    fn logged_from(&mut self, mut seen: usize, message: &str) -> Value {
         let deadline = Instant::now() + DEADLINE;
-        let mut seen = 0;
         loop {
             for line in &self.logged[seen..] {
                 let event: Value = serde_json::from_str(line).unwrap_or_default();
