@@ -120,12 +120,15 @@ impl Verification {
                     token::verify(token, &self.issuers).is_ok_and(|claims| claims.oid_is(user))
                 }
                 How::Remembered => {
-                    // Nothing is waited for.
-                    let verifying = pin!(self.verifier.verify(token));
-                    match verifying.poll(&mut Context::from_waker(Waker::noop())) {
-                        Poll::Ready(told) => told.is_ok_and(|claims| claims.oid_is(user)),
-                        Poll::Pending => false,
-                    }
+                    // Nothing is waited for: one that is not remembered yet lets others in between, no more.
+                    let mut verifying = pin!(self.verifier.verify(token));
+                    let mut context = Context::from_waker(Waker::noop());
+                    let told = loop {
+                        if let Poll::Ready(told) = verifying.as_mut().poll(&mut context) {
+                            break told;
+                        }
+                    };
+                    told.is_ok_and(|claims| claims.oid_is(user))
                 }
             });
         }

@@ -471,7 +471,8 @@ fn circumstances(world: &World, issued_at: Option<Seconds>, random: &mut Random)
         roles: random.chance(60).then(|| some_of(&GROUPS[2..], random)),
         judged: match random.below(10) {
             0..4 => None,
-            4..7 => Some("1"),
+            4..6 => Some("1"),
+            6 => Some(random.pick(&["true", "yes", "False", "no", "0"])),
             7 => Some(""),
             8 => Some(random.pick(&RANGES)),
             _ => Some(seen),

@@ -1151,7 +1151,7 @@ impl<'a> Case<'a> {
         let marked = self.bound.marks
             && self.request.judged.is_some_and(|mark| match range(mark) {
                 Some(_) => within(&[mark], self.seen),
-                None => !mark.is_empty(),
+                None => !matches!(mark.to_lowercase().as_str(), "" | "false" | "no" | "0"),
             });
         let by_hour = self.request.audiences.iter().any(|aud| has(&self.bound.one_hour, aud))
             && certain

@@ -91,6 +91,11 @@ pub(crate) fn decide_before<W: Witness>(
     judge.decision()
 }
 
+/// Whether a mark says that there is none, as whoever handed it on may have written that.
+fn is_no(mark: &str) -> bool {
+    mark.is_empty() || ["false", "no", "0"].iter().any(|no| mark.eq_ignore_ascii_case(no))
+}
+
 impl Unusable {
     /// What is answered where there is no token to decide about.
     fn refusal(self, generation: u64) -> Decision {
@@ -361,7 +366,7 @@ impl<'a, W: Witness> Judge<'a, W> {
         let is_marked = judged.by_mark
             && self.token.judged.is_some_and(|mark| {
                 // A mark that is an address or a range is for that only.
-                ranges::holds(mark, address).unwrap_or(!mark.is_empty())
+                ranges::holds(mark, address).unwrap_or(!is_no(mark))
             });
         let is_short = !judged.one_hour_audiences.is_empty()
             && self.token.audiences.iter().any(|one| judged.one_hour_audiences.contains(one))

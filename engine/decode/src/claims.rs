@@ -54,7 +54,12 @@ pub enum Machine {
     IdentityType,
     /// By a `sub` that is the client's id with this behind it, where no claim names a user. Then the client's
     /// id is the subject. Or by `idtyp`.
-    SubjectIsClient(&'static str),
+    SubjectIsClient {
+        /// What stands behind the client's id.
+        suffix: &'static str,
+        /// The claim that names a user, whatever else may do so.
+        user: Option<&'static str>,
+    },
 }
 
 impl Default for Names {
@@ -94,7 +99,7 @@ impl Names {
             subject: names(&["uid"]),
             tenant: Vec::new(),
             client: names(&["cid"]),
-            machine: Machine::SubjectIsClient(""),
+            machine: Machine::SubjectIsClient { suffix: "", user: Some("uid") },
             ..Self::default()
         }
     }
@@ -106,7 +111,7 @@ impl Names {
             subject: names(&["sub"]),
             tenant: Vec::new(),
             client: names(&["azp", "client_id"]),
-            machine: Machine::SubjectIsClient("@clients"),
+            machine: Machine::SubjectIsClient { suffix: "@clients", user: None },
             ..Self::default()
         }
     }
@@ -180,7 +185,8 @@ pub fn members(
     let claims = Payload(object);
     let azp = claims.first(&names.client)?;
     let (mut sub, mut idtyp) = (claims.first(&names.subject)?, claims.text("idtyp")?);
-    if let Machine::SubjectIsClient(suffix) = names.machine
+    if let Machine::SubjectIsClient { suffix, user } = names.machine
+        && user.is_none_or(|user| claims.of(user).is_none())
         && let (Some(client), Some(named)) = (&azp, claims.text("sub")?)
         && sub.as_ref().is_none_or(|subject| *subject == named)
         && named.strip_suffix(suffix) == Some(client)
@@ -233,7 +239,7 @@ impl Payload {
         Ok(first)
     }
 
-    /// A mark: a text, or `true`. `false` is none, in quotes or not.
+    /// A mark: a text, or `true`; core tells which texts are none.
     fn mark(&self, name: Option<&str>) -> Result<Option<String>, InvalidPayload> {
         let mark = |value: &Value| match value {
             Value::Bool(mark) => Some(mark.to_string()),
@@ -241,8 +247,7 @@ impl Payload {
             _ => None,
         };
         let Some(name) = name else { return Ok(None) };
-        let mark = self.read(name, "a text in quotes, true or false", mark)?;
-        Ok(mark.filter(|mark| mark != "false"))
+        self.read(name, "a text in quotes, true or false", mark)
     }
 
     fn number(&self, claim: &str) -> Result<Option<i64>, InvalidPayload> {

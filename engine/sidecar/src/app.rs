@@ -24,6 +24,7 @@ use caed_core::ingest::Ingest;
 use caed_core::position::Frontier;
 use caed_core::publish;
 use caed_core::time::Clock;
+use caed_decode::claims::Names;
 use caed_streams::applier::Applier;
 use caed_surfaces::native::{self, Health, Parts};
 use caed_surfaces::pdp::{Pdp, Readiness};
@@ -144,7 +145,7 @@ impl App {
             });
         }
 
-        let (verifier, keepers) = verifier(config.raw_tokens)?;
+        let (verifier, keepers) = verifier(config.raw_tokens, config.vouched)?;
         for keeper in keepers {
             let stopped = reached(stage.clone(), Stage::Stopped);
             knowing.spawn(async move {
@@ -267,11 +268,17 @@ pub(crate) fn random_seed() -> anyhow::Result<u64> {
 }
 
 /// Who verifies raw tokens, and who keeps the keys.
-fn verifier(raw_tokens: Vec<RawTokens>) -> anyhow::Result<(Verifier, Vec<Keeper>)> {
+fn verifier(
+    raw_tokens: Vec<RawTokens>,
+    vouched: Vec<(String, Names)>,
+) -> anyhow::Result<(Verifier, Vec<Keeper>)> {
     let opened = raw_tokens.into_iter().map(|raw| raw.open(random_seed()?));
     let (issuers, keepers): (Vec<_>, _) =
         opened.collect::<anyhow::Result<Vec<_>>>()?.into_iter().unzip();
-    Ok((Verifier::new(Issuers::new(issuers)?), keepers))
+    let issuers = vouched
+        .into_iter()
+        .fold(Issuers::new(issuers)?, |issuers, (name, claims)| issuers.and_vouched(name, claims));
+    Ok((Verifier::new(issuers), keepers))
 }
 
 async fn bind(listen: &Listen) -> Result<Bound, listen::ListenError> {

@@ -147,6 +147,24 @@ async fn a_raw_token_is_verified_and_then_decided_about() {
     let reasons: Vec<_> = batch.expect("answers").into_inner().replies;
     let reasons: Vec<_> = reasons.iter().map(v1::EvaluateReply::primary_reason).collect();
     assert_eq!(reasons, [v1::Reason::Revoked, Unverified]);
+    // A stream answers in the order in which it was asked.
+    let requests: Vec<_> = (0..100)
+        .map(|number| match number % 3 {
+            0 => ask(Token::Jwt("what".to_owned())),
+            1 => ask(Token::Jwt(signed(&with(&json!({"sub": format!("user-{number}")}))))),
+            _ => ask(Token::Jwt(signed(&payload()))),
+        })
+        .collect();
+    let replies = AccessEvaluationClient::new(channel.clone())
+        .evaluate_stream(tokio_stream::iter(requests))
+        .await;
+    let replies = replies.expect("answers").into_inner();
+    let replies: Vec<_> = tokio_stream::StreamExt::collect(replies).await;
+    assert_eq!(replies.len(), 100);
+    for (number, reply) in replies.into_iter().enumerate() {
+        let expected = [Unverified, Unspecified, v1::Reason::Revoked][number % 3];
+        assert_eq!(reply.expect("an answer").primary_reason(), expected, "{number}");
+    }
     sidecar.terminate();
 }
 

@@ -1,8 +1,12 @@
 //! Bounds of what one call may ask.
 
 /// Requests in one `EvaluateBatch`; more are refused. Guess: a gateway's burst. At a microsecond
-/// each they hold a worker for a millisecond.
+/// each they hold a worker for a millisecond; raw tokens that are verified anew let others in between.
 pub const BATCH_REQUESTS_MAX: usize = 1000;
+
+/// Tokens of one batch or stream that are verified, or wait for their issuer's keys, at once. Guess: what is
+/// verified is bound by the processor, and all that wait wait for the same.
+pub const VERIFICATIONS_AT_ONCE: usize = 16;
 
 /// Events in one `Publish`; more are refused. Guess: as for requests.
 pub const PUBLISH_EVENTS_MAX: usize = 1000;

@@ -41,9 +41,9 @@ pub(crate) fn agree(
 ) -> Result<(), Disagreement> {
     let Parts { payload, .. } = Parts::of(token).map_err(|_| Disagreement::Form)?;
     let payload = token::decoded(payload).map_err(Disagreement::Payload)?;
-    let issuer = payload.get("iss").and_then(Value::as_str).and_then(|name| issuers.find(name));
+    let issuer = payload.get("iss").and_then(Value::as_str);
     let usual = Names::default();
-    let names = issuer.map_or(&usual, |named| &named.issuer.claims);
+    let names = issuer.and_then(|name| issuers.names(name)).unwrap_or(&usual);
     let said = claims::members(payload, names).map_err(Disagreement::Claims)?;
     let text = |given: &Option<String>, said: &Option<String>| given.is_none() || given == said;
     let number = |given: Option<i64>, said: Option<i64>| given.is_none() || given == said;
@@ -175,6 +175,26 @@ mod tests {
             let expected = if name == "tid" { Ok(()) } else { Err(Disagreement::Claim(name)) };
             assert_eq!(told, expected, "{name} is not in the token");
         }
+    }
+
+    #[test]
+    fn claims_are_named_as_the_issuer_names_them() {
+        let issuer = "https://example.okta.com/oauth2/default";
+        let presented =
+            json!({"iss": issuer, "sub": "anna@example.com", "uid": "00u1", "cid": "0oa1"});
+        let presented = token(&presented);
+        let handed_on = TokenClaims {
+            iss: Some(issuer.to_owned()),
+            sub: Some("00u1".to_owned()),
+            azp: Some("0oa1".to_owned()),
+            ..TokenClaims::default()
+        };
+        let known = |name: &str| Issuers::default().and_vouched(name.to_owned(), Names::okta());
+        for issuers in [known(issuer), known("https://{tenant}.okta.com/oauth2/default")] {
+            assert_eq!(agree(presented.as_bytes(), &handed_on, &issuers), Ok(()));
+        }
+        let unknown = agree(presented.as_bytes(), &handed_on, &Issuers::default());
+        assert_eq!(unknown, Err(Disagreement::Claim("sub")));
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub struct Issuer {
 pub struct Issuers {
     /// Plain names before patterns, each in the order of configuration.
     issuers: Vec<Issuer>,
+    /// Those whose raw tokens are not verified here, and how they name claims.
+    vouched: Vec<(String, Names)>,
 }
 
 /// An issuer that can't be meant.
@@ -83,18 +85,46 @@ impl Issuers {
             all.push(issuer);
         }
         all.sort_by_key(Issuer::is_pattern);
-        Ok(Self { issuers: all })
+        Ok(Self { issuers: all, vouched: Vec::new() })
     }
 
-    /// All of them.
+    /// And an issuer whose raw tokens are not verified here, not by a pattern either: claims of its tokens come
+    /// from those who vouch for them.
+    #[must_use]
+    pub fn and_vouched(mut self, name: String, claims: Names) -> Self {
+        self.vouched.push((name, claims));
+        self
+    }
+
+    /// All of them that are verified.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Issuer> {
         self.issuers.iter()
     }
 
     /// The issuer that `name` names: the one of that very name, or the first pattern that fits.
     pub(crate) fn find(&self, name: &str) -> Option<Named<'_>> {
-        self.issuers.iter().find_map(|issuer| issuer.named(name))
+        let named = self.issuers.iter().find_map(|issuer| issuer.named(name))?;
+        let is_vouched = || self.vouched.iter().any(|(vouched, _)| vouched == name);
+        (!named.issuer.is_pattern() || !is_vouched()).then_some(named)
     }
+
+    /// How the issuer of that name names claims.
+    pub(crate) fn names(&self, name: &str) -> Option<&Names> {
+        let vouched = |fits: fn(&str, &str) -> bool| {
+            self.vouched.iter().find(|(vouched, _)| fits(vouched, name)).map(|(_, names)| names)
+        };
+        vouched(|vouched, name| vouched == name)
+            .or_else(|| self.find(name).map(|named| &named.issuer.claims))
+            .or_else(|| vouched(|vouched, name| tenant_in(vouched, name).is_some()))
+    }
+}
+
+/// The tenant in a name that fits a pattern.
+fn tenant_in(pattern: &str, name: &str) -> Option<Name> {
+    let (before, after) = pattern.split_once(TENANT_PLACEHOLDER)?;
+    let tenant = name.strip_prefix(before)?.strip_suffix(after)?;
+    // A tenant is one step of a path: else it could reach over what stands behind it in the pattern.
+    if tenant.contains('/') { None } else { Name::parse(tenant).ok() }
 }
 
 impl Issuer {
@@ -120,15 +150,10 @@ impl Issuer {
     }
 
     fn named(&self, name: &str) -> Option<Named<'_>> {
-        let Some((before, after)) = self.name.split_once(TENANT_PLACEHOLDER) else {
+        if !self.is_pattern() {
             return (self.name == name).then_some(Named { issuer: self, tenant: None });
-        };
-        let tenant = name.strip_prefix(before)?.strip_suffix(after)?;
-        // A tenant is one step of a path: else it could reach over what stands behind it in the pattern.
-        if tenant.contains('/') {
-            return None;
         }
-        Some(Named { issuer: self, tenant: Some(Name::parse(tenant).ok()?) })
+        tenant_in(&self.name, name).map(|tenant| Named { issuer: self, tenant: Some(tenant) })
     }
 }
 

@@ -8,7 +8,7 @@
 //! next one.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::{Notify, watch};
@@ -37,7 +37,27 @@ pub(crate) struct Held {
     skipped: Skipped,
     bytes: Arc<[u8]>,
     /// When they were last seen to be the issuer's.
-    seen: Instant,
+    seen: Seen,
+}
+
+/// An instant by two clocks: the one stands still while a machine sleeps, the other may be set back. What lies
+/// further back counts.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    monotonic: Instant,
+    wall: SystemTime,
+}
+
+impl Seen {
+    fn now() -> Self {
+        Self { monotonic: Instant::now(), wall: SystemTime::now() }
+    }
+
+    /// How long before a later instant it was.
+    fn until(self, later: Self) -> Duration {
+        let monotonic = later.monotonic.saturating_duration_since(self.monotonic);
+        later.wall.duration_since(self.wall).unwrap_or_default().max(monotonic)
+    }
 }
 
 /// Looks for keys so far.
@@ -110,7 +130,7 @@ impl Keyring {
             version: 0,
             skipped: Skipped::default(),
             bytes: Arc::default(),
-            seen: Instant::now(),
+            seen: Seen::now(),
         })));
         ring
     }
@@ -133,22 +153,22 @@ impl Keyring {
     /// The keys, if there are any that count now.
     pub(crate) fn current(&self) -> Result<Arc<Held>, Unavailable> {
         let held = self.held.load_full().ok_or(Unavailable)?;
-        if self.counts(&held, Instant::now()) { Ok(held) } else { Err(Unavailable) }
+        if self.counts(&held, Seen::now()) { Ok(held) } else { Err(Unavailable) }
     }
 
-    fn counts(&self, held: &Held, now: Instant) -> bool {
-        self.max_age.is_none_or(|max_age| now.saturating_duration_since(held.seen) < max_age)
+    fn counts(&self, held: &Held, now: Seen) -> bool {
+        self.max_age.is_none_or(|max_age| held.seen.until(now) < max_age)
     }
 
     /// How it is.
     pub fn report(&self) -> KeysReport {
-        let (held, now) = (self.held.load_full(), Instant::now());
+        let (held, now) = (self.held.load_full(), Seen::now());
         let Looks { failures, fault, .. } = self.looks.borrow().clone();
         let held = held.as_deref();
         KeysReport {
             keys: held.map_or(0, |held| held.keys.len()),
             skipped: held.map_or(0, |held| held.skipped.all()),
-            age: held.map(|held| now.saturating_duration_since(held.seen)),
+            age: held.map(|held| held.seen.until(now)),
             counts: held.is_some_and(|held| self.counts(held, now)),
             failures,
             fault,
@@ -178,7 +198,7 @@ impl Keyring {
     }
 
     fn take(&self, bytes: Vec<u8>) -> Result<Taken, Unusable> {
-        let (seen, held) = (Instant::now(), self.held.load_full());
+        let (seen, held) = (Seen::now(), self.held.load_full());
         let (taken, held) = match held {
             Some(held) if *held.bytes == *bytes => {
                 let Held { keys, version, skipped, bytes, seen: _ } = &*held;
@@ -215,7 +235,9 @@ impl Keyring {
     /// Waits, for a bounded time, for a look that ends after so many. Asks for one unless the last one was a
     /// moment ago: whatever tokens name, an issuer is not asked more often than that.
     pub(crate) async fn newer(&self, than: u64) -> Looked {
-        let Some(asked) = &self.asked else { return Looked::Current };
+        if self.asked.is_none() {
+            return Looked::Current;
+        }
         let mut following = self.looks.subscribe();
         {
             let looks = following.borrow();
@@ -224,11 +246,18 @@ impl Keyring {
                 return looks.outcome();
             }
         }
-        asked.notify_one();
+        self.ask();
         let ended = following.wait_for(|looks| looks.ended > than);
         match timeout(limits::KEYS_WAIT, ended).await {
             Ok(Ok(looks)) => looks.outcome(),
             Ok(Err(_)) | Err(_) => Looked::Failed,
+        }
+    }
+
+    /// Asks for a look, unless the last one was a moment ago.
+    pub(crate) fn ask(&self) {
+        if let Some(asked) = &self.asked {
+            asked.notify_one();
         }
     }
 

@@ -87,6 +87,11 @@ pub enum Refused {
     /// A claim of another type.
     #[error("the token's {0}")]
     Claims(InvalidPayload),
+    /// By what it says no access token, but one that tells a client who signed in, or a security event.
+    #[error(
+        "the token is no access token: its payload says what ID tokens, refresh tokens or security events say"
+    )]
+    Use,
     /// For somebody else.
     #[error("the token is for none of the audiences configured for issuer `{issuer}`")]
     Audience {
@@ -181,6 +186,9 @@ impl<'a> Unverified<'a> {
     pub(crate) fn claims(self) -> Result<TokenClaims, Refused> {
         let Self { payload, named, .. } = self;
         let issuer = named.issuer;
+        if !is_for_access(&payload) {
+            return Err(Refused::Use);
+        }
         let mut claims = claims::members(payload, &issuer.claims).map_err(Refused::Claims)?;
         if !claims.aud.iter().any(|audience| issuer.audiences.contains(audience)) {
             return Err(Refused::Audience { issuer: issuer.name.clone() });
@@ -257,6 +265,7 @@ impl Refused {
             | Self::HeaderMember(_)
             | Self::Critical
             | Self::Type
+            | Self::Use
             | Self::Payload(_) => Kind::Form,
             Self::Issuer => Kind::Issuer,
             Self::Algorithm { .. } => Kind::Algorithm,
@@ -298,6 +307,14 @@ impl Header {
         }
         Ok(Self { algorithm: member("alg")?, key_id: member("kid")? })
     }
+}
+
+/// Whether a payload may be that of an access token. SOURCE: OpenID Connect Core section 3.1.3.6, 3.3.2.11 (`at_hash`,
+/// `c_hash`), RFC 8417 section 2.2 (`events`), Keycloak's `TokenUtil` (`typ`).
+fn is_for_access(payload: &Map<String, Value>) -> bool {
+    let is_other = |kind: &str| ["ID", "Refresh", "Offline", "Logout"].contains(&kind);
+    !["at_hash", "c_hash", "events"].iter().any(|claim| payload.contains_key(*claim))
+        && !payload.get("typ").and_then(Value::as_str).is_some_and(is_other)
 }
 
 fn is_access_token(kind: &Value) -> bool {

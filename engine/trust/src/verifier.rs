@@ -48,6 +48,9 @@ impl Verifier {
     /// What a raw token says, if its issuer made it for one of the issuer's audiences. May wait for new keys
     /// of the issuer, for at most [`KEYS_WAIT`](limits::KEYS_WAIT).
     pub async fn verify(&self, token: &[u8]) -> Result<Arc<TokenClaims>, Refused> {
+        if token.len() > limits::TOKEN_BYTES_MAX {
+            return Err(Refused::TooLong);
+        }
         if let Some(claims) = self.0.remembered.get(token) {
             self.0.from_cache.fetch_add(1, Ordering::Relaxed);
             return Ok(claims);
@@ -64,6 +67,8 @@ impl Verifier {
     }
 
     async fn verify_anew(&self, token: &[u8]) -> Result<Arc<TokenClaims>, Refused> {
+        // A signature takes as long as fifty answers: whoever asks about many lets others in between.
+        tokio::task::yield_now().await;
         let unverified = Unverified::read(token, &self.0.issuers)?;
         let issuer = unverified.issuer();
         let looks = issuer.keys.looks_ended();
@@ -75,6 +80,11 @@ impl Verifier {
                         return Err(Refused::Unavailable { issuer: issuer.name.clone() });
                     }
                 }
+            }
+            Err(refused @ (Refused::Signature | Refused::KeyKind)) => {
+                // Some issuers make a new key under an old id.
+                issuer.keys.ask();
+                return Err(refused);
             }
             signed => signed?,
         };

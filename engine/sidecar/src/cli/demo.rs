@@ -374,6 +374,7 @@ fn config(folder: &tempfile::TempDir) -> anyhow::Result<Config> {
         },
         rules,
         raw_tokens: Vec::new(),
+        vouched: Vec::new(),
         profile: Arc::new(profile),
         countries: None,
         forwarding: Forwarding::default(),

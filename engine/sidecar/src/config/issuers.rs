@@ -175,8 +175,8 @@ impl Preset {
     }
 }
 
-/// Reads one issuer, and how its raw tokens are verified, if they are.
-pub(super) fn issuer(section: &Section<'_>) -> Option<(Issuer, Option<RawTokens>)> {
+/// Reads one issuer, how its raw tokens are verified, if they are, and how they name claims.
+pub(super) fn issuer(section: &Section<'_>) -> Option<(Issuer, Option<RawTokens>, Names)> {
     let problem = format!("is no preset; known are {}", Preset::NAMES);
     let preset = section.parsed("preset", &problem, Preset::parse).map(|found| found.value);
     let name = section.string("issuer").map(|found| found.value);
@@ -191,7 +191,8 @@ pub(super) fn issuer(section: &Section<'_>) -> Option<(Issuer, Option<RawTokens>
         return None;
     };
     let tenants = tenants(section, &name, listed)?;
-    let raw_tokens = raw.tokens(section, preset, &name, &tenants);
+    let names = raw.claims.clone().over(preset.map(Preset::claims).unwrap_or_default());
+    let raw_tokens = raw.tokens(section, preset, &name, &tenants, names.clone());
     let issuer = Issuer {
         issue_time_skew: skew.or(preset.map(Preset::issue_time_skew)).unwrap_or_default(),
         authorization_uri: uri.or_else(|| preset?.authorization_uri(&name)),
@@ -199,7 +200,7 @@ pub(super) fn issuer(section: &Section<'_>) -> Option<(Issuer, Option<RawTokens>
         judged,
         name,
     };
-    Some((issuer, raw_tokens))
+    Some((issuer, raw_tokens, names))
 }
 
 fn tenants(
@@ -236,6 +237,7 @@ struct Raw {
 }
 
 /// The names of claims that are given.
+#[derive(Clone)]
 struct Claims {
     subject: Option<String>,
     tenant: Option<String>,
@@ -283,7 +285,7 @@ impl Raw {
         }
         let claims = Claims::read(&section.section("claims"), judged);
         if audiences.is_none() {
-            for key in ["algorithms", "keys", "keys_ca", "keys_max_age", "claims"] {
+            for key in ["algorithms", "keys", "keys_ca", "keys_max_age"] {
                 if section.has(key) {
                     let problem = "has no effect without `audiences`; give the `aud` of the raw tokens that are to be verified, or leave it out";
                     section.wrong(key, problem);
@@ -300,6 +302,7 @@ impl Raw {
         preset: Option<Preset>,
         name: &str,
         tenants: &IssuerTenants,
+        claims: Names,
     ) -> Option<RawTokens> {
         let audiences = self.audiences?.value;
         let keys = match self.keys {
@@ -308,7 +311,6 @@ impl Raw {
             None if section.has("keys") => None,
             None => known_keys(section, preset, name),
         };
-        let claims = self.claims.over(preset.map(Preset::claims).unwrap_or_default());
         let tenant = match tenants {
             IssuerTenants::Named(named) if named.len() == 1 => named.iter().next().cloned(),
             _ => None,

@@ -22,6 +22,7 @@ use caed_core::ids::{Name, ObjectKey};
 use caed_core::limits;
 use caed_core::policy::Incapable;
 use caed_core::rules::{Issuers, LocationClass, Profile, Rules, SHIPPED};
+use caed_decode::claims::Names;
 use caed_streams::kafka::settings::KafkaSettings;
 use caed_trust::address::Forwarding;
 
@@ -41,6 +42,8 @@ pub struct Config {
     pub rules: Rules,
     /// The issuers whose raw tokens are verified here.
     pub raw_tokens: Vec<RawTokens>,
+    /// The other issuers, and how they name claims: those of their tokens come from whoever vouches.
+    pub vouched: Vec<(String, Names)>,
     /// What is enforced.
     pub profile: Arc<Profile>,
     /// Where the database of countries is, if there is one.
@@ -98,7 +101,7 @@ impl Config {
         let listen = listen::listen(&root);
         let profile = profile(&root.section("profile"));
         let stale_after = stale_after(&root.section("freshness"));
-        let (issuers, raw_tokens) = issuers(&root);
+        let (issuers, raw_tokens, vouched) = issuers(&root);
         let (rules, profile) = rules(&root, issuers, profile, stale_after);
         let profile = Arc::new(profile);
         let countries = countries(&root.section("countries"));
@@ -110,6 +113,7 @@ impl Config {
             listen,
             rules,
             raw_tokens,
+            vouched,
             profile,
             countries,
             forwarding,
@@ -140,24 +144,28 @@ fn log(root: &Section<'_>) -> LogChoice {
     LogChoice::Embedded(directory.map(|found| found.value.into()).unwrap_or_default())
 }
 
-fn issuers(root: &Section<'_>) -> (Issuers, Vec<RawTokens>) {
+fn issuers(root: &Section<'_>) -> (Issuers, Vec<RawTokens>, Vec<(String, Names)>) {
     let sections = root.sections("issuers");
     if sections.is_empty() {
         root.missing("issuers", "give at least one [[issuers]] table, else every token is refused");
     }
     let read = sections.iter().filter_map(|section| Some((section, issuers::issuer(section)?)));
-    let (mut named, mut all, mut raw_tokens) = (Vec::new(), Vec::new(), Vec::new());
-    for (section, (issuer, raw)) in read {
+    let (mut named, mut all) = (Vec::new(), Vec::new());
+    let (mut raw_tokens, mut vouched) = (Vec::new(), Vec::new());
+    for (section, (issuer, raw, names)) in read {
         named.push((section, issuer.name.clone()));
+        match raw {
+            Some(raw) => raw_tokens.push(raw),
+            None => vouched.push((issuer.name.clone(), names)),
+        }
         all.push(issuer);
-        raw_tokens.extend(raw);
     }
     let issuers = Issuers::new(all).unwrap_or_else(|problem| {
         let blamed = named.iter().rfind(|(_, name)| name == problem.issuer());
         blamed.map_or(root, |(section, _)| section).fault(problem.to_string());
         Issuers::default()
     });
-    (issuers, raw_tokens)
+    (issuers, raw_tokens, vouched)
 }
 
 fn rules(

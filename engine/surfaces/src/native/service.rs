@@ -8,11 +8,10 @@ use caed_proto::v1;
 use caed_proto::v1::access_evaluation_server::AccessEvaluation;
 use caed_proto::v1::event_publisher_server::EventPublisher;
 use caed_proto::v1::operations_server::Operations;
-use futures_util::future::try_join_all;
+use futures_util::stream::{self, Stream, StreamExt, TryStreamExt};
 use prost::Message;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Parts;
@@ -100,11 +99,12 @@ impl AccessEvaluation for Service {
         convert::check_batch(requests)?;
         let rights = Rights::in_request(request.extensions());
         requests.iter().try_for_each(|request| check_vouched(request, rights))?;
-        // All at once: those that have to wait wait for the same keys.
         let beliefs = requests.iter().enumerate().map(|(index, request)| {
             Belief::of(request, &self.parts, move || format!("requests[{index}].token"))
         });
-        let beliefs = try_join_all(beliefs).await?;
+        let beliefs: Vec<_> = beliefs.collect();
+        let beliefs = stream::iter(beliefs).buffered(limits::VERIFICATIONS_AT_ONCE);
+        let beliefs: Vec<_> = beliefs.try_collect().await?;
         let moment = self.parts.pdp.moment();
         let replies = requests.iter().zip(&beliefs);
         let replies = replies.map(|(request, belief)| convert::evaluate(&moment, request, belief));
@@ -124,10 +124,12 @@ impl AccessEvaluation for Service {
     ) -> Result<Response<Self::EvaluateStreamStream>, Status> {
         let service = self.clone();
         let rights = Rights::in_request(request.extensions());
-        let replies = request.into_inner().then(move |request| {
+        // A token that waits for keys holds up the answers behind it, and no verification.
+        let replies = request.into_inner().map(move |request| {
             let service = service.clone();
             async move { service.evaluate_one(&request?, rights).await }
         });
+        let replies = replies.buffered(limits::VERIFICATIONS_AT_ONCE);
         Ok(Response::new(Box::pin(replies)))
     }
 }

@@ -124,7 +124,7 @@ fn what_is_said_counts_instead() {
         client: one("app"),
         session: one("ses"),
         judged: Some("ip".to_owned()),
-        machine: Machine::SubjectIsClient(""),
+        machine: Machine::SubjectIsClient { suffix: "", user: Some("uid") },
     };
     assert_eq!(raw.claims, expected);
     assert_eq!(raw.tenant.as_ref().map(Name::as_str), Some("staff"));
@@ -156,7 +156,6 @@ fn every_fault_of_raw_tokens_is_reported() {
                 "line 8: issuers[0].keys: has no effect without `audiences`",
                 "line 9: issuers[0].algorithms: has no effect without `audiences`",
                 "line 10: issuers[0].keys_max_age: has no effect without `audiences`",
-                "line 11: issuers[0].claims: has no effect without `audiences`",
             ],
         ),
         (format!("{plain}audiences = [\"a\"]\nkeys = \"http://id.example/keys\""), vec![
