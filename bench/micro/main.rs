@@ -1,5 +1,5 @@
 //! What deciding, publishing and forgetting cost among ten thousand, one million and ten million
-//! revoked users.
+//! revoked users; and verifying raw tokens.
 //!
 //! Criterion measures each scenario for itself. Ratios between sizes must come from one run under
 //! one load, so a table of medians follows, of rounds in which all scenarios take turns.
@@ -13,6 +13,7 @@ use std::time::Duration;
 use caed_bench::ranges::Lookups;
 use caed_bench::scenario::{Scenario, Task, Tokens, Users};
 use caed_bench::table::{Table, median};
+use caed_bench::verification::{How, Verification};
 use caed_bench::world::World;
 use criterion::Criterion;
 
@@ -37,6 +38,8 @@ struct Amount {
     rounds: usize,
     /// Decisions of a round.
     decisions: u64,
+    /// Raw tokens of a round.
+    verifications: u64,
     /// Events of a round. As many as a table's groups collect before all of them have settled, so
     /// that each round bears its share of that.
     events: u64,
@@ -50,6 +53,7 @@ impl Amount {
         ranges: [10, 1_000, 100_000, 1_000_000],
         rounds: 7,
         decisions: 200_000,
+        verifications: 20_000,
         events: 4096 * 64,
         looks: 64,
     };
@@ -59,6 +63,7 @@ impl Amount {
         ranges: [10, 100, 1_000, 10_000],
         rounds: 1,
         decisions: 1_000,
+        verifications: 1_000,
         events: 5_000,
         looks: 64,
     };
@@ -85,6 +90,7 @@ fn main() -> io::Result<()> {
     memory(&mut table, &worlds);
     compare(&mut table, &mut worlds, &amount);
     look_up(&mut table, &amount);
+    verify(&mut table, &amount);
     if is_test {
         return Ok(());
     }
@@ -159,6 +165,20 @@ fn look_up(table: &mut Table, amount: &Amount) {
         let bytes = u64::try_from(index.heap_bytes()).unwrap_or(u64::MAX);
         table.row(format!("{} memory", index.name()), precise(bytes) / 1024.0, "KiB");
     }
+}
+
+/// Verifying raw tokens, in turns.
+fn verify(table: &mut Table, amount: &Amount) {
+    let mut verifications = How::ALL.map(Verification::new);
+    let mut nanos = vec![Vec::new(); verifications.len()];
+    for _ in 0..amount.rounds {
+        for (verification, nanos) in verifications.iter_mut().zip(&mut nanos) {
+            let spent = verification.run(amount.verifications);
+            nanos.push(spent.as_secs_f64() * 1e9 / precise(amount.verifications));
+        }
+    }
+    let names = verifications.iter().map(Verification::name);
+    table.family("ns", names.zip(nanos.into_iter().map(median)));
 }
 
 /// What a revoked user takes, among the most of them.

@@ -32,6 +32,24 @@ fn any_bytes_are_an_import_or_a_fault() {
     run(fuzz::graph_json, fuzz::is_graph_json, &corpus, 5_000);
 }
 
+#[test]
+fn any_bytes_are_a_token_or_refused() {
+    let corpus = corpus(&["fuzz/corpus/raw_token"]);
+    run(fuzz::raw_token, fuzz::is_raw_token, &corpus, 10_000);
+}
+
+#[test]
+fn any_bytes_are_keys_or_a_fault() {
+    let corpus = corpus(&["fuzz/corpus/key_set"]);
+    run(fuzz::key_set, fuzz::is_key_set, &corpus, 5_000);
+}
+
+#[test]
+fn any_bytes_are_a_chain_with_or_without_a_client() {
+    let corpus = corpus(&["fuzz/corpus/forwarded_chain"]);
+    run(fuzz::forwarded_chain, fuzz::is_forwarded_chain, &corpus, 10_000);
+}
+
 /// Runs a target over the corpus and its mutations, of which at least so many must be understood.
 fn run(target: fn(&[u8]), is_understood: fn(&[u8]) -> bool, corpus: &[Vec<u8>], at_least: usize) {
     assert!(!corpus.is_empty());

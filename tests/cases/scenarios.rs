@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use caed_core::builder::Builder;
 use caed_core::decide::decide;
 use caed_core::decision::{CODE_LOCATION, CODE_OUTDATED, CODE_REVOKED, Verdict};
@@ -29,6 +29,7 @@ use caed_core::rules::Profile;
 use caed_core::sink::{Accepted, AppendError, BoxFuture, EventSink};
 use caed_core::snapshot::Snapshot;
 use caed_core::time::{Clock, UnixMillis};
+use caed_decode::claims::Names;
 use caed_proto::v1;
 use caed_proto::v1::access_evaluation_client::AccessEvaluationClient;
 use caed_proto::v1::operations_client::OperationsClient;
@@ -39,6 +40,9 @@ use caed_tests::answer::{self, Told};
 use caed_tests::scenario::{self, Belief, Length, Scenario};
 use caed_tests::{oracle, plain, question};
 use caed_trust::address::Forwarding;
+use caed_trust::algorithm::Algorithm;
+use caed_trust::fetch::{Keeper, Source};
+use caed_trust::issuer::{Issuer, Issuers};
 use caed_trust::verifier::Verifier;
 use serde_json::json;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -201,6 +205,35 @@ fn client(scenario: &Scenario) -> Option<v1::ClientAddress> {
     Some(v1::ClientAddress { is: Some(is) })
 }
 
+/// An issuer that answers nobody.
+const UNREACHABLE: &str = "https://unreachable.example";
+
+/// Verifies tokens of one issuer, whose keys can't be had.
+fn verifier() -> Verifier {
+    let source = Source::parse("http://127.0.0.1:1/keys").expect("a URL of this host");
+    let max_age = Duration::from_hours(24);
+    let (keys, keeper) = Keeper::open(UNREACHABLE, source, None, max_age, 7).expect("opened");
+    tokio::spawn(keeper.run());
+    let issuer = Issuer {
+        name: UNREACHABLE.to_owned(),
+        audiences: vec!["files".to_owned()],
+        algorithms: Algorithm::ALL.to_vec(),
+        keys,
+        key_issuer: None,
+        tenant: None,
+        claims: Names::default(),
+    };
+    Verifier::new(Issuers::new([issuer]).expect("an issuer"))
+}
+
+/// A token of that issuer, as far as anybody can tell.
+fn of_no_keys() -> String {
+    let encoded = |json: serde_json::Value| URL_SAFE_NO_PAD.encode(json.to_string());
+    let header = encoded(json!({"alg": "RS256", "kid": "k"}));
+    let payload = encoded(json!({"iss": UNREACHABLE, "aud": "files"}));
+    format!("{header}.{payload}.{}", URL_SAFE_NO_PAD.encode("signed"))
+}
+
 async fn ask_over_grpc(
     before: Snapshot,
     asked: Snapshot,
@@ -222,7 +255,7 @@ async fn ask_over_grpc(
         ingest: Arc::new(Ingest::default()),
         log: Arc::new(NoLog),
         topics: Arc::new(Topics::new(["scenario".to_owned()])),
-        verifier: Verifier::default(),
+        verifier: verifier(),
         forwarding: Arc::new(Forwarding::default()),
     })
     .await
@@ -245,9 +278,8 @@ async fn ask_over_grpc(
         client: client(scenario),
         token: Some(match scenario.belief {
             Belief::Believed => v1::evaluate_request::Token::Claims(scenario.token.claims()),
-            Belief::Refused | Belief::NoKeys => {
-                v1::evaluate_request::Token::Jwt("no.token.".to_owned())
-            }
+            Belief::Refused => v1::evaluate_request::Token::Jwt("no token".to_owned()),
+            Belief::NoKeys => v1::evaluate_request::Token::Jwt(of_no_keys()),
         }),
         presented: String::new(),
     };

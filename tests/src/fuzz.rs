@@ -4,12 +4,26 @@
 //! Each target is a `fn(&[u8])`, named by its input. `tests/cases/fuzz.rs` runs them over mutations of a
 //! corpus from fixed seeds ([`mutated`]); `make fuzz` gives them to libFuzzer.
 
+use std::net::IpAddr;
+use std::str;
+use std::sync::{Arc, OnceLock};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use caed_core::ids::Name;
 use caed_core::index::ranges::RangeSet;
 use caed_core::time::UnixMillis;
+use caed_decode::claims::{self, Names};
 use caed_decode::graph::{self, File};
 use caed_decode::native;
 use caed_proto::v1;
 use caed_proto::v1::event::Fact;
+use caed_trust::address::{Chain, Client, Forwarding, Header, Proxies, Unknown};
+use caed_trust::algorithm::Algorithm;
+use caed_trust::issuer::{Issuer, Issuers};
+use caed_trust::keyring::Keyring;
+use caed_trust::keys::Keys;
+use caed_trust::token::{self, Kind};
 use prost::Message;
 use serde_json::Value;
 
@@ -96,6 +110,74 @@ pub fn graph_json(bytes: &[u8]) {
     }
 }
 
+/// A raw token; or, in three lines, its header and payload in clear and its signature, so that their words can be
+/// changed.
+pub fn raw_token(bytes: &[u8]) {
+    let issuers = issuers();
+    let bytes = token_of(bytes);
+    let told = token::verify(&bytes, &issuers);
+    assert_eq!(token::verify(&bytes, &issuers), told, "read again, it is the same");
+    match told {
+        Err(refused) => {
+            is_one_line(&refused.to_string());
+            assert!(!refused.is_unavailable(), "the keys are there");
+        }
+        Ok(read) => {
+            // Nobody has the private keys any more, so what was signed is among these.
+            let signed = |token: &[u8]| {
+                let end = token.iter().rposition(|byte| *byte == b'.').expect("a token");
+                token[..end].to_vec()
+            };
+            assert!(SIGNED.iter().any(|known| signed(known.as_bytes()) == signed(&bytes)));
+            assert!(read.aud.contains(&"api".to_owned()) && read.tid.is_some(), "{read:?}");
+            assert!(claims::token(&read).is_ok(), "{read:?}");
+        }
+    }
+}
+
+/// The keys of an issuer, as it publishes them.
+pub fn key_set(bytes: &[u8]) {
+    match Keys::parse(bytes) {
+        Err(error) => is_one_line(&error.to_string()),
+        Ok((keys, skipped)) => {
+            let value: Value = serde_json::from_slice(bytes).expect("JSON");
+            let listed = value["keys"].as_array().expect("a list").len();
+            assert_eq!(keys.len() + skipped.all(), listed, "each is read or skipped");
+            let again = Keys::parse(bytes).expect("read before");
+            assert_eq!((again.0.len(), again.1), (keys.len(), skipped));
+            // Whatever they are, verifying with them ends with an answer.
+            let issuers = issuers_with(keys);
+            for token in SIGNED {
+                let told = token::verify(token.as_bytes(), &issuers);
+                is_one_line(&told.err().map(|refused| refused.to_string()).unwrap_or_default());
+            }
+        }
+    }
+}
+
+/// A chain of addresses: the peer in the first line, then the lines of the header.
+pub fn forwarded_chain(bytes: &[u8]) {
+    let (peer, lines) = chain_of(bytes);
+    for forwarding in forwardings() {
+        let told = forwarding.client(&Chain { peer, lines: &lines });
+        match told {
+            Err(unknown) => is_one_line(&unknown.to_string()),
+            Ok(Client { address, entry }) => {
+                assert_eq!(address, address.to_canonical());
+                assert!(entry <= caed_trust::limits::CHAIN_ENTRIES_MAX, "{entry}");
+                if let Proxies::Ranges(ranges) = &forwarding.proxies {
+                    assert!(!ranges.contains(address), "{address} is a proxy's");
+                }
+            }
+        }
+        // Whatever a client sends before what proxies add changes no answer, but for there being none.
+        let sent: [&[u8]; 2] = [b"192.0.2.66, for=192.0.2.67", b"for=\"192.0.2.68"];
+        let lines: Vec<&[u8]> = sent.into_iter().chain(lines.iter().copied()).collect();
+        let again = forwarding.client(&Chain { peer, lines: &lines });
+        assert!(again == told || matches!(told, Err(Unknown::Short { .. })), "{told:?} {again:?}");
+    }
+}
+
 /// Whether bytes are what a target reads: mutations that never are would show nothing.
 pub fn is_event_record(bytes: &[u8]) -> bool {
     native::decode(bytes).is_ok()
@@ -109,6 +191,82 @@ pub fn is_policy_json(bytes: &[u8]) -> bool {
 /// As [`is_event_record`].
 pub fn is_graph_json(bytes: &[u8]) -> bool {
     graph::read(&[File { name: "graph.json", bytes, written: None }]).is_ok()
+}
+
+/// As [`is_event_record`]: in form, from an issuer whom we know.
+pub fn is_raw_token(bytes: &[u8]) -> bool {
+    let told = token::verify(&token_of(bytes), &issuers());
+    told.err().is_none_or(|refused| !matches!(refused.kind(), Kind::Form | Kind::Issuer))
+}
+
+/// As [`is_event_record`].
+pub fn is_key_set(bytes: &[u8]) -> bool {
+    Keys::parse(bytes).is_ok_and(|(keys, _)| !keys.is_empty())
+}
+
+/// As [`is_event_record`]: with a client somewhere in it.
+pub fn is_forwarded_chain(bytes: &[u8]) -> bool {
+    let (peer, lines) = chain_of(bytes);
+    let chain = Chain { peer, lines: &lines };
+    forwardings().iter().any(|how| how.client(&chain).is_ok_and(|client| client.entry > 0))
+}
+
+/// Tokens that were signed once, by keys of which only the public part was kept.
+const SIGNED: [&str; 5] = [
+    include_str!("../fuzz/corpus/raw_token/rs256"),
+    include_str!("../fuzz/corpus/raw_token/ps256"),
+    include_str!("../fuzz/corpus/raw_token/es256"),
+    include_str!("../fuzz/corpus/raw_token/es384"),
+    include_str!("../fuzz/corpus/raw_token/eddsa"),
+];
+
+/// The issuers of these.
+fn issuers() -> Issuers {
+    static PUBLIC: OnceLock<Keys> = OnceLock::new();
+    let public = || Keys::parse(include_bytes!("../fuzz/corpus/key_set/all.json")).expect("keys").0;
+    issuers_with(PUBLIC.get_or_init(public).clone())
+}
+
+fn issuers_with(keys: Keys) -> Issuers {
+    let keys = Arc::new(Keyring::fixed(keys));
+    let issuer = |name: &str, tenant: Option<&str>| Issuer {
+        name: name.to_owned(),
+        audiences: vec!["api".to_owned()],
+        algorithms: Algorithm::ALL.to_vec(),
+        keys: Arc::clone(&keys),
+        key_issuer: None,
+        tenant: tenant.map(|tenant| Name::parse(tenant).expect("a name")),
+        claims: Names { judged: Some("ip".to_owned()), ..Names::default() },
+    };
+    let issuers = [
+        issuer("https://login.example/{tenant}/v2.0", None),
+        issuer("https://idp.example", Some("staff")),
+    ];
+    Issuers::new(issuers).expect("issuers")
+}
+
+fn token_of(bytes: &[u8]) -> Vec<u8> {
+    let lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').collect();
+    let [header, payload, signature] = lines[..] else { return bytes.to_vec() };
+    let encoded = |part: &[u8]| URL_SAFE_NO_PAD.encode(part);
+    let signed = format!("{}.{}.", encoded(header), encoded(payload));
+    [signed.as_bytes(), signature].concat()
+}
+
+fn chain_of(bytes: &[u8]) -> (Option<IpAddr>, Vec<&[u8]>) {
+    let mut lines = bytes.split(|byte| *byte == b'\n');
+    let peer = lines.next().and_then(|peer| str::from_utf8(peer).ok()?.parse().ok());
+    (peer, lines.collect())
+}
+
+fn forwardings() -> Vec<Forwarding> {
+    let ranges = RangeSet::parse(["10.0.0.0/8", "fd00::/8"]).expect("ranges");
+    let proxies = [Proxies::Ranges(ranges), Proxies::Hops(0), Proxies::Hops(1), Proxies::Hops(3)];
+    let headers = [Header::XForwardedFor, Header::Forwarded];
+    let all = headers.into_iter().flat_map(|header| {
+        proxies.iter().map(move |proxies| Forwarding { header, proxies: proxies.clone() })
+    });
+    all.collect()
 }
 
 /// An entry of the corpus with one to four changes: bits, bytes, ranges, and words of other entries.

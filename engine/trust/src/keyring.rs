@@ -31,11 +31,11 @@ pub struct Keyring {
 /// Keys as they were read.
 #[derive(Debug)]
 pub(crate) struct Held {
-    pub(crate) keys: Keys,
+    pub(crate) keys: Arc<Keys>,
     /// Changes only with the content.
     pub(crate) version: u64,
     skipped: Skipped,
-    bytes: Box<[u8]>,
+    bytes: Arc<[u8]>,
     /// When they were last seen to be the issuer's.
     seen: Instant,
 }
@@ -106,10 +106,10 @@ impl Keyring {
     pub fn fixed(keys: Keys) -> Self {
         let ring = Self::new(None, None);
         ring.held.store(Some(Arc::new(Held {
-            keys,
+            keys: Arc::new(keys),
             version: 0,
             skipped: Skipped::default(),
-            bytes: Box::default(),
+            bytes: Arc::default(),
             seen: Instant::now(),
         })));
         ring
@@ -182,7 +182,7 @@ impl Keyring {
         let (taken, held) = match held {
             Some(held) if *held.bytes == *bytes => {
                 let Held { keys, version, skipped, bytes, seen: _ } = &*held;
-                let (keys, bytes) = (keys.clone(), bytes.clone());
+                let (keys, bytes) = (Arc::clone(keys), Arc::clone(bytes));
                 let held = Held { keys, version: *version, skipped: *skipped, bytes, seen };
                 (Taken::Same, held)
             }
@@ -192,7 +192,8 @@ impl Keyring {
                     return Err(Unusable::Empty);
                 }
                 let version = before.map_or(0, |before| before.version + 1);
-                (Taken::Anew, Held { keys, version, skipped, bytes: bytes.into(), seen })
+                let (keys, bytes) = (Arc::new(keys), bytes.into());
+                (Taken::Anew, Held { keys, version, skipped, bytes, seen })
             }
         };
         self.held.store(Some(Arc::new(held)));
