@@ -583,6 +583,10 @@ async fn callers_who_may_nothing_have_a_bound_of_their_own() {
     loop {
         let probe = scene.sidecar.connect().await;
         if call(&probe, "health").await.is_ok() {
+            // What anybody may ask is short.
+            let request = HealthCheckRequest { service: "long".repeat(1000) };
+            let refused = HealthClient::new(probe).check(request).await.expect_err("too long");
+            assert_eq!(refused.code(), Code::OutOfRange, "{refused:?}");
             break;
         }
         assert!(begun.elapsed() < PATIENCE, "no place");

@@ -18,6 +18,9 @@ pub const SOURCES_SHOWN_MAX: usize = 100;
 /// Bytes of one gRPC message; larger ones are refused. 4 MiB is what gRPC clients expect.
 pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
 
+/// Bytes of one question about health, which anybody may ask; larger ones are refused. The name of a service.
+pub const PROBE_BYTES_MAX: usize = 1 << 10;
+
 /// Bytes of a form on the admin listener; larger ones are refused. Guess: the claims of a token with the 200
 /// groups that an issuer names at most, and as many roles, each byte of punctuation sent as three.
 pub const FORM_BYTES_MAX: usize = 64 << 10;

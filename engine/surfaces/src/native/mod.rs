@@ -77,7 +77,7 @@ pub async fn routes(parts: Parts) -> Result<(Routes, Health), tonic_reflection::
         .add_service(InterceptedService::new(decisions, only(Right::Decide)))
         .add_service(InterceptedService::new(events, only(Right::Publish)))
         .add_service(InterceptedService::new(operations, only(Right::Administer)))
-        .add_service(health_service)
+        .add_service(health_service.max_decoding_message_size(limits::PROBE_BYTES_MAX))
         .add_service(InterceptedService::new(reflection().build_v1()?, whoever_may_anything))
         // Older clients, some releases of ghz among them, ask for the version before.
         .add_service(InterceptedService::new(reflection().build_v1alpha()?, whoever_may_anything));
