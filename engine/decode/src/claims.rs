@@ -395,10 +395,10 @@ mod tests {
             (Value::from("203.0.113.9"), Some("203.0.113.9")),
             (true.into(), Some("true")),
             ("true".into(), Some("true")),
-            // The decision takes an empty one for none (D5).
+            // The decision takes an empty one for none, and one that says no (D5).
             ("".into(), Some("")),
-            (false.into(), None),
-            ("false".into(), None),
+            (false.into(), Some("false")),
+            ("False".into(), Some("False")),
             (Value::Null, None),
         ] {
             let told = mark(value.clone()).map(|claims| claims.judged);

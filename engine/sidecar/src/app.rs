@@ -179,7 +179,13 @@ impl App {
         let (refused, connection_age) = (Arc::default(), tls.map(|tls| tls.connection_age));
         let registry =
             metrics::registry(pdp.clone(), verifier, ingest, view, topics, Arc::clone(&refused));
-        let terms = Terms { access: Arc::new(access), refused, identity, connection_age };
+        let terms = Terms {
+            strangers: Arc::default(),
+            access: Arc::new(access),
+            refused,
+            identity,
+            connection_age,
+        };
         let router = admin::router(parts, registry);
         let draining = || reached(stage.clone(), Stage::Draining);
         let Served { grpc, admin, socket } =
@@ -259,6 +265,9 @@ impl App {
     }
 }
 
+/// Calls at once on one connection; more wait for their turn. Guess: what gateways have under way.
+const STREAMS_MAX: u32 = 1000;
+
 /// How often the age of what is known is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -336,7 +345,8 @@ async fn serve_grpc(
     connection_age: Option<Duration>,
     end: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    let mut server = Server::builder();
+    // What one connection may hold: a request of the largest size for each.
+    let mut server = Server::builder().max_concurrent_streams(Some(STREAMS_MAX));
     if let Some(age) = connection_age {
         server = server.max_connection_age(age).max_connection_age_grace(GRACE);
     }

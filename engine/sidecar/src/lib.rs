@@ -24,6 +24,7 @@ pub mod client;
 pub mod clock;
 pub mod config;
 mod countries;
+pub mod descriptors;
 pub mod listen;
 mod log;
 pub mod telemetry;

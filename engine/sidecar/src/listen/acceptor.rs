@@ -3,15 +3,16 @@
 //! Handshakes go on beside each other and apart from those who wait to connect, so that a client that never
 //! speaks holds nobody up. Whoever serves asks for the next connection; there is no error that would end it.
 //!
-//! Where somebody connects who may nothing, it may ask whether this process is well, and its connections have a
-//! bound of their own: those who are not known can't use up what those who are need.
+//! Where somebody connects who may nothing, it may ask whether this process is well. Its connections have a bound
+//! of their own and end soon, and of too many the oldest gives way: those who are not known can't use up what those
+//! who are need, nor keep a probe out.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ use axum::serve::{IncomingStream, Listener};
 use caed_surfaces::metrics::Refused;
 use caed_surfaces::rights::Rights;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -42,8 +43,12 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// done within a round trip, so the oldest are those who don't.
 const HANDSHAKES_MAX: usize = 256;
 
-/// Connections at once, on a listener, of those who may nothing; more are closed. Guess: probes of a fleet.
-const STRANGERS_MAX: usize = 256;
+/// Connections at once, of all listeners together, of those who may nothing; of more the oldest is closed.
+/// Guess: probes, which are done within a round trip.
+const STRANGERS_MAX: usize = 64;
+
+/// How long such a connection lasts at the most. Guess: probes ask every few seconds, and connect anew.
+const STRANGER_AGE: Duration = Duration::from_secs(30);
 
 /// How long nothing is accepted after the operating system could not, most often for lack of descriptors.
 const REST: Duration = Duration::from_millis(100);
@@ -62,14 +67,18 @@ pub(crate) struct Acceptor {
     handshakes: JoinSet<Result<(TlsStream<TcpStream>, Rights), Failure>>,
     /// The same, the oldest first.
     shaking: VecDeque<AbortHandle>,
-    strangers: Arc<Semaphore>,
+    strangers: Strangers,
     rest: Option<Pin<Box<Sleep>>>,
     refused: Arc<Refused>,
     troubles: Troubles,
 }
 
+/// Connections of those who may nothing, the oldest first: each ends when its sender is dropped.
+pub(crate) type Strangers = Arc<Mutex<VecDeque<oneshot::Sender<()>>>>;
+
 /// What all listeners of a process share.
 pub(crate) struct Terms {
+    pub(crate) strangers: Strangers,
     pub(crate) access: Arc<Access>,
     /// Counts what is refused.
     pub(crate) refused: Arc<Refused>,
@@ -127,7 +136,7 @@ impl Terms {
             connection_age: None,
             handshakes: JoinSet::new(),
             shaking: VecDeque::new(),
-            strangers: Arc::new(Semaphore::new(STRANGERS_MAX)),
+            strangers: Arc::clone(&self.strangers),
             rest: None,
             refused: Arc::clone(&self.refused),
             troubles: Troubles::default(),
@@ -215,25 +224,34 @@ impl Acceptor {
         None
     }
 
-    /// Lets a connection in, unless too many are there that may nothing either.
+    /// Lets a connection in. Too many of those who may nothing make the oldest of them give way.
     fn admit(&mut self, stream: Stream, rights: Rights) -> Option<Connection> {
-        let mut place = None;
-        if rights == Rights::NONE {
-            place = Arc::clone(&self.strangers).try_acquire_owned().ok();
-            if place.is_none() {
-                self.refused.strangers.add(1);
-                if is_due(&mut self.troubles.strangers) {
-                    let count = self.refused.strangers.value();
-                    tracing::warn!(
-                        count,
-                        "connections of callers who may nothing were closed: too many at once"
-                    );
-                }
-                return None;
+        let is_stranger = rights == Rights::NONE;
+        let gives_way = is_stranger.then(|| self.stranger());
+        let age = if is_stranger { Some(STRANGER_AGE) } else { self.connection_age };
+        let end = age.map(|age| Box::pin(sleep(age)));
+        Some(Connection { stream, rights, end, gives_way })
+    }
+
+    /// A place among those who may nothing: ready when it has to be given up.
+    fn stranger(&mut self) -> oneshot::Receiver<()> {
+        let (place, gives_way) = oneshot::channel();
+        let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+        strangers.retain(|place| !place.is_closed());
+        strangers.push_back(place);
+        let has_given_way = strangers.len() > STRANGERS_MAX && strangers.pop_front().is_some();
+        drop(strangers);
+        if has_given_way {
+            self.refused.strangers.add(1);
+            if is_due(&mut self.troubles.strangers) {
+                let count = self.refused.strangers.value();
+                tracing::warn!(
+                    count,
+                    "connections of callers who may nothing were closed: too many at once"
+                );
             }
         }
-        let end = self.connection_age.map(|age| Box::pin(sleep(age)));
-        Some(Connection { stream, rights, end, _place: place })
+        gives_way
     }
 
     fn failed(&mut self, problem: &str) -> Option<Connection> {

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use caed_surfaces::rights::Rights;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::oneshot;
 use tokio::time::Sleep;
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
@@ -18,8 +18,8 @@ pub(crate) struct Connection {
     pub(super) rights: Rights,
     /// When it is over, if that is not its server's business.
     pub(super) end: Option<Pin<Box<Sleep>>>,
-    /// Its place among those who may nothing, if it is one of them.
-    pub(super) _place: Option<OwnedSemaphorePermit>,
+    /// Ready when it has to give way to others, if its peer may nothing.
+    pub(super) gives_way: Option<oneshot::Receiver<()>>,
 }
 
 /// What bytes come over.
@@ -52,8 +52,9 @@ impl AsyncRead for Connection {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if let Some(end) = &mut this.end
-            && end.as_mut().poll(context).is_ready()
+        let is_over = this.end.as_mut().is_some_and(|end| end.as_mut().poll(context).is_ready());
+        let gives_way = &mut this.gives_way;
+        if is_over || gives_way.as_mut().is_some_and(|told| Pin::new(told).poll(context).is_ready())
         {
             // As if the peer had hung up.
             return Poll::Ready(Ok(()));

@@ -13,9 +13,8 @@ mod tls;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process;
 
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 
@@ -66,8 +65,12 @@ pub(crate) struct Unix {
     pub(crate) file: SocketFile,
 }
 
-/// A Unix socket's file: removed with this value.
-pub struct SocketFile(PathBuf);
+/// A Unix socket's file: removed with this value, unless another process has replaced it by its own.
+pub struct SocketFile {
+    path: PathBuf,
+    /// Device and number of the file.
+    identity: (u64, u64),
+}
 
 /// Binds a Unix socket. Its mode lets nobody connect but its owner, unless others may do something over it. A
 /// socket that a dead process left behind is replaced; anything else at the path is not.
@@ -87,11 +90,10 @@ pub(crate) async fn unix(path: &Path, access: &Access) -> Result<Unix, ListenErr
     }
     // Bound where nobody else can look and moved when its mode is right, so that there is no moment
     // at which others can connect.
-    let folder = path.parent().unwrap_or(Path::new("")).join(format!(".caed-{}", process::id()));
-    fs::DirBuilder::new().mode(0o700).create(&folder).map_err(failed)?;
-    let bound = bind_within(&folder, path, access);
-    let _ = fs::remove_dir_all(&folder);
-    bound.map_err(failed)
+    let beside = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let folder =
+        tempfile::Builder::new().prefix(".caed-").tempdir_in(beside.unwrap_or(Path::new(".")));
+    bind_within(folder.map_err(failed)?.path(), path, access).map_err(failed)
 }
 
 fn bind_within(folder: &Path, path: &Path, access: &Access) -> io::Result<Unix> {
@@ -101,13 +103,20 @@ fn bind_within(folder: &Path, path: &Path, access: &Access) -> io::Result<Unix> 
     let own_user = UnixStream::pair()?.0.peer_cred()?.uid();
     let mode = if access.is_private(own_user) { 0o600 } else { 0o666 };
     fs::set_permissions(&private, fs::Permissions::from_mode(mode))?;
+    let identity = identity(&private)?;
     fs::rename(&private, path)?;
-    Ok(Unix { listener, own_user, file: SocketFile(path.to_owned()) })
+    Ok(Unix { listener, own_user, file: SocketFile { path: path.to_owned(), identity } })
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // Somebody may have removed it already.
-        let _ = fs::remove_file(&self.0);
+        if identity(&self.path).is_ok_and(|found| found == self.identity) {
+            // Somebody may have removed it already.
+            let _ = fs::remove_file(&self.path);
+        }
     }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()))
 }

@@ -85,7 +85,7 @@ impl Site {
         let access = if listen.contains("127.0.0.1") { OPEN } else { "" };
         let text = format!(
             "[log]\ndirectory = '{}'\n[listen]\n{listen}\n[telemetry]\nformat = \"json\"\n\
-             [[issuers]]\nissuer = \"{ISSUER}\"\ntenants = [\"{TENANT}\"]\n{access}{more}\n",
+             [[issuers]]\nissuer = \"{ISSUER}\"\ntenants = [\"{TENANT}\"]\n{more}\n{access}",
             log.display()
         );
         self.file(name, &text)
