@@ -147,14 +147,7 @@ impl App {
 
         let (verifier, keepers) = verifier(config.raw_tokens, config.vouched)?;
         for keeper in keepers {
-            let stopped = reached(stage.clone(), Stage::Stopped);
-            knowing.spawn(async move {
-                tokio::select! {
-                    () = keeper.run() => {}
-                    () = stopped => {}
-                }
-                Ok(())
-            });
+            knowing.spawn(keep(keeper, reached(stage.clone(), Stage::Stopped)));
         }
 
         let mut serving = Tasks::new();
@@ -288,6 +281,15 @@ fn verifier(
         .into_iter()
         .fold(Issuers::new(issuers)?, |issuers, (name, claims)| issuers.and_vouched(name, claims));
     Ok((Verifier::new(issuers), keepers))
+}
+
+/// Keeps an issuer's keys until the end.
+async fn keep(keeper: Keeper, end: impl Future<Output = ()>) -> anyhow::Result<()> {
+    tokio::select! {
+        () = keeper.run() => {}
+        () = end => {}
+    }
+    Ok(())
 }
 
 async fn bind(listen: &Listen) -> Result<Bound, listen::ListenError> {

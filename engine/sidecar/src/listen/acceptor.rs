@@ -149,7 +149,9 @@ impl Acceptor {
         loop {
             if let Poll::Ready(Some(ended)) = self.handshakes.poll_join_next(context) {
                 let connection = match ended {
-                    Ok(Ok((stream, rights))) => self.admit(Stream::Tls(Box::new(stream)), rights),
+                    Ok(Ok((stream, rights))) => {
+                        Some(self.admit(Stream::Tls(Box::new(stream)), rights))
+                    }
                     Ok(Err(failure)) => self.failed(&failure.to_string()),
                     Err(_) => self.failed("another client had to be let in"),
                 };
@@ -166,7 +168,7 @@ impl Acceptor {
                 Ok((Stream::Tcp(stream), rights, Some(peer))) if self.encryption.is_some() => {
                     self.shake_hands(stream, peer, rights)
                 }
-                Ok((stream, rights, _)) => self.admit(stream, rights),
+                Ok((stream, rights, _)) => Some(self.admit(stream, rights)),
                 Err(error) => self.pause(&error),
             };
             if let Some(connection) = connection {
@@ -225,12 +227,12 @@ impl Acceptor {
     }
 
     /// Lets a connection in. Too many of those who may nothing make the oldest of them give way.
-    fn admit(&mut self, stream: Stream, rights: Rights) -> Option<Connection> {
+    fn admit(&mut self, stream: Stream, rights: Rights) -> Connection {
         let is_stranger = rights == Rights::NONE;
         let gives_way = is_stranger.then(|| self.stranger());
         let age = if is_stranger { Some(STRANGER_AGE) } else { self.connection_age };
         let end = age.map(|age| Box::pin(sleep(age)));
-        Some(Connection { stream, rights, end, gives_way })
+        Connection { stream, rights, end, gives_way }
     }
 
     /// A place among those who may nothing: ready when it has to be given up.
