@@ -443,11 +443,15 @@ mod tests {
             (claims.sub, claims.idtyp)
         };
         let (okta, auth0) = (Names::okta(), Names::auth0());
+        let by_login = Names { subject: names(&["sub"]), ..Names::okta() };
         let some = |text: &str| Some(text.to_owned());
         for (names, json, sub, is_machine) in [
             (&okta, serde_json::json!({"cid": "c", "sub": "c"}), some("c"), true),
             (&okta, serde_json::json!({"cid": "c", "sub": "c", "uid": "u"}), some("u"), false),
             (&okta, serde_json::json!({"cid": "c", "sub": "u"}), None, false),
+            // A login may be whatever its user chose.
+            (&by_login, serde_json::json!({"cid": "c", "sub": "c", "uid": "u"}), some("c"), false),
+            (&by_login, serde_json::json!({"cid": "c", "sub": "c"}), some("c"), true),
             (&okta, serde_json::json!({"sub": "c"}), None, false),
             (&okta, serde_json::json!({"cid": "", "sub": "x"}), None, false),
             (&auth0, serde_json::json!({"azp": "c", "sub": "c@clients"}), some("c"), true),

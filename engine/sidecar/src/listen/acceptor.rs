@@ -230,7 +230,10 @@ impl Acceptor {
     fn admit(&mut self, stream: Stream, rights: Rights) -> Connection {
         let is_stranger = rights == Rights::NONE;
         let gives_way = is_stranger.then(|| self.stranger());
-        let age = if is_stranger { Some(STRANGER_AGE) } else { self.connection_age };
+        let age = match self.connection_age {
+            age if !is_stranger => age,
+            age => Some(age.map_or(STRANGER_AGE, |age| age.min(STRANGER_AGE))),
+        };
         let end = age.map(|age| Box::pin(sleep(age)));
         Connection { stream, rights, end, gives_way }
     }

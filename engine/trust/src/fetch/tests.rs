@@ -245,6 +245,24 @@ async fn keys_rotate_over_http() {
     rotates(&idp, &Kept::new(idp.source("http"), None)).await;
 }
 
+#[tokio::test]
+async fn a_new_key_under_an_old_id_is_looked_for() {
+    let mut before = Maker::theirs().ed25519_jwk("a");
+    before["alg"] = "EdDSA".into();
+    let idp = Idp::start(says(&[before]), None).await;
+    let kept = Kept::new(idp.source("http"), None);
+    kept.keys.looked(1).await;
+    idp.now(says(&[ours("a")]));
+    let refused = Err(Refused::Signature);
+    // Not at once again: the last look was a moment ago.
+    assert_eq!((kept.verify("a").await, idp.asked()), (refused.clone(), 1));
+    pass(limits::KEYS_ASKED_INTERVAL).await;
+    // Refused without waiting, and looked for.
+    assert_eq!(kept.verify("a").await, refused);
+    kept.keys.looked(2).await;
+    assert_eq!((kept.verify("a").await, idp.asked()), (Ok(()), 2));
+}
+
 /// An authority and a server with a certificate for a name.
 fn tls(name: &str) -> (tempfile::NamedTempFile, TlsAcceptor) {
     let mut params = CertificateParams::new(Vec::new()).expect("parameters");

@@ -220,6 +220,40 @@ fn keys_that_a_token_brings_do_not_count() {
 }
 
 #[test]
+fn what_says_that_it_is_no_access_token_is_none() {
+    for (claim, value) in [
+        ("typ", json!("ID")),
+        ("typ", json!("Refresh")),
+        ("typ", json!("Offline")),
+        ("typ", json!("Logout")),
+        ("at_hash", json!("MTIz")),
+        ("c_hash", json!(null)),
+        ("events", json!({"http://schemas.openid.net/event/backchannel-logout": {}})),
+    ] {
+        assert_eq!(
+            refused(&ours(RS256, &with(claim, value.clone()))),
+            Refused::Use,
+            "{claim} {value}"
+        );
+    }
+    // Keycloak's access tokens, and what other issuers may mean by such claims.
+    for (claim, value) in [("typ", json!("Bearer")), ("typ", json!(7)), ("nonce", json!("n"))] {
+        claims(&with(claim, value));
+    }
+}
+
+#[test]
+fn an_issuer_whose_tokens_others_verify_is_not_verified_by_a_pattern() {
+    let token = ours(RS256, PAYLOAD);
+    let exact = "https://login.example/contoso/v2.0";
+    assert!(PAYLOAD.contains(exact) && verify(token.as_bytes(), &issuers()).is_ok());
+    let vouched = issuers().and_vouched(exact.to_owned(), Names::default());
+    assert_eq!(verify(token.as_bytes(), &vouched), Err(Refused::Issuer));
+    let other = issuers().and_vouched("https://login.example/x/v2.0".to_owned(), Names::default());
+    assert!(verify(token.as_bytes(), &other).is_ok());
+}
+
+#[test]
 fn an_issuer_speaks_for_itself_and_its_tenants() {
     let rows = [
         (with("iss", json!("https://evil.example/contoso/v2.0")), Refused::Issuer),
