@@ -105,8 +105,10 @@ fn what_can_not_be_read_on_disk_is_named() {
     replica.wait("enforced", |replica| !replica.allows("elsewhere"));
     let age = replica.age();
     replica.wait("ageing", |replica| {
-        assert_eq!(replica.status.fault(), named);
-        replica.age() > age + Duration::from_secs(4)
+        // A broker that has just started may be in trouble of its own for a moment; there is never none.
+        let fault = replica.status.fault();
+        assert!(fault.is_some());
+        fault == named && replica.age() > age + Duration::from_secs(4)
     });
     assert!(!replica.allows("before") && replica.allows("behind"));
 
