@@ -37,7 +37,8 @@ use caed_surfaces::native::{Parts, routes};
 use caed_surfaces::pdp::Pdp;
 use caed_surfaces::rights::Rights;
 use caed_tests::answer::{self, Told};
-use caed_tests::scenario::{self, Belief, Length, Scenario};
+use caed_tests::scenario::{self, Length, Scenario};
+use caed_tests::world::Belief;
 use caed_tests::{oracle, plain, question};
 use caed_trust::address::Forwarding;
 use caed_trust::algorithm::Algorithm;
@@ -209,7 +210,7 @@ fn client(scenario: &Scenario) -> Option<v1::ClientAddress> {
 const UNREACHABLE: &str = "https://unreachable.example";
 
 /// Verifies tokens of one issuer, whose keys can't be had.
-fn verifier() -> Verifier {
+fn without_keys() -> Verifier {
     let source = Source::parse("http://127.0.0.1:1/keys").expect("a URL of this host");
     let max_age = Duration::from_hours(24);
     let (keys, keeper) = Keeper::open(UNREACHABLE, source, None, max_age, 7).expect("opened");
@@ -255,7 +256,10 @@ async fn ask_over_grpc(
         ingest: Arc::new(Ingest::default()),
         log: Arc::new(NoLog),
         topics: Arc::new(Topics::new(["scenario".to_owned()])),
-        verifier: verifier(),
+        verifier: match scenario.belief {
+            Belief::NoKeys => without_keys(),
+            Belief::Believed | Belief::Refused => Verifier::default(),
+        },
         forwarding: Arc::new(Forwarding::default()),
     })
     .await

@@ -133,12 +133,20 @@ pub fn with<T>(request: &Request, then: impl FnOnce(&AccessRequest<'_>) -> T) ->
         From::Unknown => Seen::Unknown,
         From::Nowhere => Seen::NoneByNature,
     };
-    let token = match request.belief {
-        Belief::Believed => Token::parse(&claims),
+    let token = believed(request.belief, || Token::parse(&claims));
+    then(&AccessRequest { token, profile: &profile, seen })
+}
+
+/// A token, if it is believed.
+pub fn believed<'t>(
+    belief: Belief,
+    token: impl FnOnce() -> Result<Token<'t>, Unusable>,
+) -> Result<Token<'t>, Unusable> {
+    match belief {
+        Belief::Believed => token(),
         Belief::Refused => Err(Unusable::Unverified),
         Belief::NoKeys => Err(Unusable::Unverifiable),
-    };
-    then(&AccessRequest { token, profile: &profile, seen })
+    }
 }
 
 /// Core's answer, in the oracle's words.

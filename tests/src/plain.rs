@@ -14,8 +14,8 @@ use caed_proto::v1::event::Fact;
 
 use crate::scenario::{self, Length, Scenario, Tenants};
 use crate::world::{
-    Belief, Declaration, Event, Finer, From, Issuer, Location, Millis, Part, Policy, Request,
-    Seconds, Settings, Speaks, Text, Told, What, World,
+    Declaration, Event, Finer, From, Issuer, Location, Millis, Part, Policy, Request, Seconds,
+    Settings, Speaks, Text, Told, What, World,
 };
 
 const OFFICE: Text = "Office365";
@@ -108,11 +108,7 @@ pub fn request(scenario: &Scenario) -> Request {
             Some("none by nature") => From::Nowhere,
             Some(address) => From::At(text(address)),
         },
-        belief: match scenario.belief {
-            scenario::Belief::Believed => Belief::Believed,
-            scenario::Belief::Refused => Belief::Refused,
-            scenario::Belief::NoKeys => Belief::NoKeys,
-        },
+        belief: scenario.belief,
         ..profile(scenario)
     }
 }

@@ -16,13 +16,15 @@ use caed_core::index::ranges::RangeSet;
 use caed_core::limits;
 use caed_core::policy::Incapable;
 use caed_core::position::{Offset, Partition, Position};
-use caed_core::request::{AccessRequest, Seen, Unusable};
+use caed_core::request::{AccessRequest, Seen};
 use caed_core::rules::{Issuer, IssuerTenants, Issuers, Judged, LocationClass, Profile, Rules};
 use caed_core::time::UnixMillis;
 use caed_decode::{claims, native};
 use caed_proto::v1;
 
-use crate::scenario::{self, Belief, Scenario, Tenants};
+use crate::border;
+use crate::scenario::{self, Scenario, Tenants};
+use crate::world::Belief;
 
 /// The events, and what an operator is told of them.
 pub fn events(
@@ -65,11 +67,7 @@ pub fn with<T>(
     seen: Seen,
     then: impl FnOnce(&AccessRequest<'_>) -> T,
 ) -> T {
-    let token = match belief {
-        Belief::Believed => claims::token(asked),
-        Belief::Refused => Err(Unusable::Unverified),
-        Belief::NoKeys => Err(Unusable::Unverifiable),
-    };
+    let token = border::believed(belief, || claims::token(asked));
     then(&AccessRequest { token, profile, seen })
 }
 

@@ -17,6 +17,8 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
+use crate::world::Belief;
+
 /// Noon: 2026-01-15T12:00:00Z, in milliseconds. Every time in a scenario is told from there.
 pub const NOON: i64 = 1_768_478_400_000;
 
@@ -64,19 +66,6 @@ pub struct Scenario {
     pub named_profile: Option<String>,
     /// What must be answered.
     pub expect: Expect,
-}
-
-/// Whether the token is believed (T2).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Belief {
-    /// The caller vouches for its claims.
-    #[default]
-    Believed,
-    /// Its issuer did not make it.
-    Refused,
-    /// The keys of its issuer can't be had.
-    NoKeys,
 }
 
 /// When everything in the log was known last.

@@ -8,6 +8,7 @@ use caed_core::event::{AccountState, Compliance, DeviceState, RevocationCause, R
 use caed_core::freshness::WhenStale;
 use caed_core::policy::{Evaluation, Frequency, Grant, Incapable, Mode, PolicyMode};
 use caed_core::rules::LocationClass;
+use serde::Deserialize;
 
 /// Text as drawn.
 pub type Text = &'static str;
@@ -357,7 +358,8 @@ pub struct Request {
 }
 
 /// Whether a token is believed (T2).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Belief {
     /// Somebody who is believed vouches for it.
     #[default]

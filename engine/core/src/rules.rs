@@ -288,16 +288,18 @@ impl Issuer {
         }
     }
 
-    /// Whether `issuer` is this pattern with `tenant` in it. A tenant is one step of a path: else it could
-    /// reach over what stands behind it in the pattern.
+    /// Whether `issuer` is this pattern with `tenant` in it.
     fn matches(&self, issuer: &str, tenant: &str) -> bool {
-        self.name.split_once(TENANT_PLACEHOLDER).is_some_and(|(before, after)| {
-            let middle = issuer.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
-            middle.is_some_and(|middle| {
-                !middle.contains('/') && NameText::new(middle).as_str() == tenant
-            })
-        })
+        tenant_in(&self.name, issuer).is_some_and(|named| NameText::new(named).as_str() == tenant)
     }
+}
+
+/// What stands in place of the tenant in a name that fits a pattern. A tenant is one step of a path: else it
+/// could reach over what stands behind it in the pattern.
+pub fn tenant_in<'n>(pattern: &str, name: &'n str) -> Option<&'n str> {
+    let (before, after) = pattern.split_once(TENANT_PLACEHOLDER)?;
+    let tenant = name.strip_prefix(before)?.strip_suffix(after)?;
+    (!tenant.contains('/')).then_some(tenant)
 }
 
 impl Rules {

@@ -16,7 +16,7 @@ use caed_proto::v1::client_address::Is;
 use caed_proto::v1::event::Fact;
 use caed_proto::v1::event_publisher_client::EventPublisherClient;
 use caed_proto::v1::operations_client::OperationsClient;
-use process::{ANY_PORTS, Sidecar, Site, ask, event, publish, run, stdout};
+use process::{ANY_PORTS, Sidecar, Site, ask, blocked_outside, event, publish, run, stdout};
 use tonic::transport::Channel;
 use v1::AddressBasis::{Forwarded, NotForwarded};
 
@@ -113,25 +113,7 @@ fn policy() -> [Fact; 2] {
         ranges: Some(v1::IpRanges { cidrs: vec!["198.51.100.0/24".to_owned()] }),
         ..Default::default()
     };
-    let outside = v1::PolicyChanged {
-        policy: "outside".to_owned(),
-        state: v1::PolicyState::Enabled.into(),
-        users: Some(v1::PolicyUsers {
-            include_users: vec!["All".to_owned()],
-            ..Default::default()
-        }),
-        applications: Some(v1::PolicyApplications {
-            include: vec!["All".to_owned()],
-            ..Default::default()
-        }),
-        locations: Some(v1::PolicyLocations {
-            include: vec!["All".to_owned()],
-            exclude: vec!["office".to_owned()],
-        }),
-        grant_controls: vec!["block".to_owned()],
-        ..Default::default()
-    };
-    [Fact::LocationChanged(office), Fact::PolicyChanged(outside)]
+    [Fact::LocationChanged(office), blocked_outside("outside", "office")]
 }
 
 async fn check(channel: &Channel, section: &str, row: Row) {

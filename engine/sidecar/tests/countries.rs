@@ -9,8 +9,6 @@
 
 mod process;
 
-use std::fs;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use caed_proto::v1;
@@ -19,19 +17,12 @@ use caed_proto::v1::client_address::Is;
 use caed_proto::v1::event::Fact;
 use caed_proto::v1::event_publisher_client::EventPublisherClient;
 use caed_tests::mmdb;
-use process::{ANY_PORTS, Sidecar, Site, ask, event, publish};
+use process::{ANY_PORTS, Sidecar, Site, ask, blocked_outside, event, publish, replace};
 use tonic::transport::Channel;
 
 const ADDRESS: &str = "192.0.2.7";
 /// How long a replaced file may take that takes 2 s, on a machine that is busy.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Puts a file in place of another one at once, as those who update such files do.
-fn replace(file: &Path, bytes: &[u8]) {
-    let new = file.with_extension("new");
-    fs::write(&new, bytes).expect("written");
-    fs::rename(&new, file).expect("in place");
-}
 
 async fn verdict(channel: &Channel) -> v1::Verdict {
     let client = Some(v1::ClientAddress { is: Some(Is::Ip(ADDRESS.to_owned())) });
@@ -69,24 +60,7 @@ async fn a_database_of_countries_is_replaced_while_it_decides() {
             countries: Some(v1::Countries { codes: vec!["DE".to_owned()], ..Default::default() }),
             ..Default::default()
         }),
-        Fact::PolicyChanged(v1::PolicyChanged {
-            policy: "abroad".to_owned(),
-            state: v1::PolicyState::Enabled.into(),
-            users: Some(v1::PolicyUsers {
-                include_users: vec!["All".to_owned()],
-                ..Default::default()
-            }),
-            applications: Some(v1::PolicyApplications {
-                include: vec!["All".to_owned()],
-                ..Default::default()
-            }),
-            locations: Some(v1::PolicyLocations {
-                include: vec!["All".to_owned()],
-                exclude: vec!["home".to_owned()],
-            }),
-            grant_controls: vec!["block".to_owned()],
-            ..Default::default()
-        }),
+        blocked_outside("abroad", "home"),
     ] {
         let mut publisher = EventPublisherClient::new(channel.clone());
         let published = publisher.publish(publish(vec![event(fact)], v1::Wait::Applied)).await;

@@ -20,13 +20,13 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use authority::{Authority, Held, Use, files, replace};
+use authority::{Authority, Held, Use, files};
 use caed_proto::v1;
 use caed_proto::v1::access_evaluation_client::AccessEvaluationClient;
 use caed_proto::v1::event_publisher_client::EventPublisherClient;
 use caed_proto::v1::operations_client::OperationsClient;
 use caed_sidecar::client::{self, ClientTls};
-use process::{Sidecar, Site, ask, caed, publish, revoked, stderr, stdout};
+use process::{Sidecar, Site, ask, caed, publish, replace, revoked, stderr, stdout};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -159,8 +159,8 @@ impl Scene {
         let (site, authority) = (Site::new(), Authority::new("authority"));
         authority.server().store(&site, "server");
         // Of callers, and of sidecars.
-        replace(&site.path("ca.pem"), &authority.pem());
-        replace(&site.path("servers.pem"), &authority.pem());
+        replace(&site.path("ca.pem"), authority.pem());
+        replace(&site.path("servers.pem"), authority.pem());
         let mut sidecar = Sidecar::start(&config(&site, parts));
         sidecar.logged("ready");
         Self { site, authority, sidecar }
@@ -209,14 +209,8 @@ fn config(site: &Site, parts: &[&str]) -> PathBuf {
     let (access, listen): (Vec<&str>, Vec<&str>) =
         parts.iter().partition(|part| part.starts_with("[[access]]"));
     let listen = listen.concat().replace("SITE/", &format!("{}/", folder.display()));
-    let text = format!("{}{}", listen, access.concat().replace("OWN", &own.to_string()));
-    let more = format!(
-        "\n[telemetry]\nformat = \"json\"\n[log]\ndirectory = '{}'\n[[issuers]]\nissuer = \"{}\"\ntenants = [\"{}\"]\n",
-        site.path("log").display(),
-        process::ISSUER,
-        process::TENANT
-    );
-    site.file("caed.toml", &format!("[listen]\n{text}{more}"))
+    let access = access.concat().replace("OWN", &own.to_string());
+    site.guarded("caed.toml", &listen, "", &access)
 }
 
 /// The same port, on loopback.
@@ -474,7 +468,7 @@ async fn certificates_are_replaced_while_serving() {
         ("ca.pem", None, "can not be read"),
     ] {
         second.store(&scene.site, "server");
-        replace(&scene.site.path("ca.pem"), &scene.authority.pem());
+        replace(&scene.site.path("ca.pem"), scene.authority.pem());
         let path = scene.site.path(file);
         match &rubbish {
             Some(rubbish) => replace(&path, rubbish),
@@ -485,7 +479,7 @@ async fn certificates_are_replaced_while_serving() {
         until_shown(&scene, &second).await;
         assert!(is_served(&scene, "voucher").await, "{problem}");
     }
-    replace(&scene.site.path("ca.pem"), &scene.authority.pem());
+    replace(&scene.site.path("ca.pem"), scene.authority.pem());
 
     // The key first, then the certificate: in between they do not fit together, and nothing happens.
     replace(&key, &third.key);
@@ -496,7 +490,7 @@ async fn certificates_are_replaced_while_serving() {
     // Another authority of callers: its certificates count from now on, and the others no more.
     let successor = Authority::new("successor");
     successor.issue(&["voucher.internal"], Use::Client).store(&scene.site, "new-voucher");
-    replace(&scene.site.path("ca.pem"), &successor.pem());
+    replace(&scene.site.path("ca.pem"), successor.pem());
     let begun = Instant::now();
     while !is_served(&scene, "new-voucher").await {
         assert!(begun.elapsed() < PATIENCE, "not replaced");
@@ -735,7 +729,7 @@ fn a_sidecar_does_not_start_with_files_that_it_can_not_use() {
     refused("listen.tls.client_ca: ");
     replace(&site.path("ca.pem"), "rubbish");
     refused("listen.tls.client_ca: ");
-    replace(&site.path("ca.pem"), &authority.pem());
+    replace(&site.path("ca.pem"), authority.pem());
     replace(&site.path("server.key"), &authority.server().key);
     refused("listen.tls.certificate and listen.tls.key do not fit together");
     let config = site.file("plain.toml", "[log]\ndirectory = 'log'\n[listen]\ngrpc = \"0.0.0.0:0\"\n[[issuers]]\nissuer = \"https://idp.example\"\ntenants = \"all\"\n");

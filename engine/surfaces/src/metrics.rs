@@ -319,15 +319,16 @@ impl Collected {
         let unit = Some(&Unit::Seconds);
         let help = "Time since the keys of an issuer were seen to be its own";
         let mut family = encoder.encode_descriptor("keys_age", help, unit, MetricType::Gauge)?;
-        for (issuer, report) in self.verifier.reports() {
+        let reports: Vec<_> = self.verifier.reports().collect();
+        for (issuer, report) in &reports {
             let age = report.age.map_or(f64::NAN, |age| age.as_secs_f64());
-            ConstGauge::new(age).encode(family.encode_family(&[("issuer", issuer)])?)?;
+            ConstGauge::new(age).encode(family.encode_family(&[("issuer", *issuer)])?)?;
         }
         let help = "Looks for the keys of an issuer that failed";
         let mut family =
             encoder.encode_descriptor("keys_failures", help, None, MetricType::Counter)?;
-        for (issuer, report) in self.verifier.reports() {
-            let labels = [("issuer", issuer)];
+        for (issuer, report) in &reports {
+            let labels = [("issuer", *issuer)];
             ConstCounter::new(report.failures).encode(family.encode_family(&labels)?)?;
         }
         let help = "Least time between the issue of a token and a request with it";

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use caed_core::ids::Name;
-use caed_core::rules::TENANT_PLACEHOLDER;
+use caed_core::rules::{TENANT_PLACEHOLDER, tenant_in};
 use caed_decode::claims::Names;
 
 use crate::algorithm::Algorithm;
@@ -119,14 +119,6 @@ impl Issuers {
     }
 }
 
-/// The tenant in a name that fits a pattern.
-fn tenant_in(pattern: &str, name: &str) -> Option<Name> {
-    let (before, after) = pattern.split_once(TENANT_PLACEHOLDER)?;
-    let tenant = name.strip_prefix(before)?.strip_suffix(after)?;
-    // A tenant is one step of a path: else it could reach over what stands behind it in the pattern.
-    if tenant.contains('/') { None } else { Name::parse(tenant).ok() }
-}
-
 impl Issuer {
     fn check(&self) -> Result<(), InvalidIssuer> {
         let name = || self.name.clone();
@@ -153,7 +145,8 @@ impl Issuer {
         if !self.is_pattern() {
             return (self.name == name).then_some(Named { issuer: self, tenant: None });
         }
-        tenant_in(&self.name, name).map(|tenant| Named { issuer: self, tenant: Some(tenant) })
+        let tenant = Name::parse(tenant_in(&self.name, name)?).ok()?;
+        Some(Named { issuer: self, tenant: Some(tenant) })
     }
 }
 

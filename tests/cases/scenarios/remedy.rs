@@ -15,7 +15,8 @@ use caed_proto::v1::event::Fact;
 use caed_proto::v1::remedy::Change;
 use caed_tests::answer::differ;
 use caed_tests::question;
-use caed_tests::scenario::{Belief, Issuer, Scenario, Tenants, Token};
+use caed_tests::scenario::{Issuer, Scenario, Tenants, Token};
+use caed_tests::world::Belief;
 
 /// The rules of an explanation, in order.
 const RULES: [&str; 16] = [

@@ -1,14 +1,12 @@
 //! Authorities that live for one test, and certificates of theirs.
 
-use std::path::PathBuf;
-
 use caed_sidecar::client::ClientTls;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
     KeyPair, SanType, date_time_ymd,
 };
 
-use crate::process::Site;
+use crate::process::{Site, replace};
 
 /// One who issues certificates.
 pub(crate) struct Authority {
@@ -85,13 +83,6 @@ impl Held {
         replace(&site.path(&format!("{name}.crt")), &self.certificate);
         replace(&site.path(&format!("{name}.key")), &self.key);
     }
-}
-
-/// Puts a file in place of another one at once.
-pub(crate) fn replace(file: &PathBuf, text: &str) {
-    let new = file.with_extension("new");
-    std::fs::write(&new, text).expect("written");
-    std::fs::rename(&new, file).expect("in place");
 }
 
 /// What a client believes and shows, from files with these names.

@@ -81,8 +81,13 @@ impl Site {
     /// Writes a configuration with these listeners and, after them, whatever else. Over a listener on loopback
     /// everything is allowed.
     pub(crate) fn config(&self, name: &str, listen: &str, more: &str) -> PathBuf {
-        let log = self.path("log");
         let access = if listen.contains("127.0.0.1") { OPEN } else { "" };
+        self.guarded(name, listen, more, access)
+    }
+
+    /// The same, with who may do what.
+    pub(crate) fn guarded(&self, name: &str, listen: &str, more: &str, access: &str) -> PathBuf {
+        let log = self.path("log");
         let text = format!(
             "[log]\ndirectory = '{}'\n[listen]\n{listen}\n[telemetry]\nformat = \"json\"\n\
              [[issuers]]\nissuer = \"{ISSUER}\"\ntenants = [\"{TENANT}\"]\n{more}\n{access}",
@@ -90,6 +95,13 @@ impl Site {
         );
         self.file(name, &text)
     }
+}
+
+/// Puts a file in place of another one at once, as those who renew files do.
+pub(crate) fn replace(file: &Path, bytes: impl AsRef<[u8]>) {
+    let new = file.with_extension("new");
+    std::fs::write(&new, bytes).expect("written");
+    std::fs::rename(&new, file).expect("in place");
 }
 
 /// The binary, without the variables that would change what it does.
@@ -326,6 +338,20 @@ pub(crate) fn revoked(user: &str) -> v1::Event {
 /// A call to publish.
 pub(crate) fn publish(events: Vec<v1::Event>, wait: v1::Wait) -> v1::PublishRequest {
     v1::PublishRequest { events, wait: wait.into() }
+}
+
+/// A policy by which nobody is let in anywhere but in a location.
+pub(crate) fn blocked_outside(policy: &str, location: &str) -> Fact {
+    let all = || vec!["All".to_owned()];
+    Fact::PolicyChanged(v1::PolicyChanged {
+        policy: policy.to_owned(),
+        state: v1::PolicyState::Enabled.into(),
+        users: Some(v1::PolicyUsers { include_users: all(), ..Default::default() }),
+        applications: Some(v1::PolicyApplications { include: all(), ..Default::default() }),
+        locations: Some(v1::PolicyLocations { include: all(), exclude: vec![location.to_owned()] }),
+        grant_controls: vec!["block".to_owned()],
+        ..Default::default()
+    })
 }
 
 /// The question about a user's token that was issued ten minutes ago.
