@@ -1,8 +1,8 @@
 //! What gateways ask, whatever they speak: the part of their dialects that is one.
 //!
 //! A gateway tells of a request that it was sent; what it tells becomes the question that an API would ask, and is
-//! answered by the same code ([`native::answered`]). Only [`ext_authz`](crate::ext_authz) knows how that
-//! is written.
+//! answered by the same code ([`native::answered`]). Only [`ext_authz`](crate::ext_authz) and
+//! [`forward_auth`](crate::forward_auth) know how that is written.
 //!
 //! # Invariants
 //!
