@@ -95,7 +95,7 @@ fn json(value: prost_types::Value) -> Option<Value> {
 
 /// A number that Envoy made a double of. Whole ones are whole again, as far as they are exact.
 fn number_of(number: f64) -> Option<Number> {
-    if number.trunc() == number && number.abs() < EXACT_MAX {
+    if number.fract() == 0.0 && number.abs() < EXACT_MAX {
         #[expect(clippy::cast_possible_truncation, reason = "whole, and smaller than 2^53")]
         let whole = number as i64;
         return Some(whole.into());

@@ -100,9 +100,8 @@ impl Dialect {
     /// The status of a refusal.
     fn status(self, status: u16) -> StatusCode {
         let status = match (self, status) {
-            (Self::Nginx, 401) | (Self::Caddy | Self::Traefik, _) => status,
+            (Self::Nginx, 401) | (Self::Caddy | Self::Traefik, _) | (Self::Envoy, ..500) => status,
             (Self::Envoy, 500..) => 429,
-            (Self::Envoy, _) => status,
             (Self::Nginx, _) => 403,
         };
         StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN)
@@ -144,7 +143,7 @@ fn with_last_as_peer(mut told: Told) -> Told {
             None => (None, line.as_str()),
         };
         lines.extend(before);
-        told.peer = last.trim().to_owned();
+        last.trim().clone_into(&mut told.peer);
     }
     told
 }
