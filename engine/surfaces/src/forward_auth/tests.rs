@@ -8,6 +8,9 @@ use crate::fixture::{self, claims, token};
 
 const GATEWAY: Rights = Rights::of(&[Right::Decide]);
 
+/// A path, headers, the status, and the address that counted.
+type Row<'r> = (&'r str, &'r [(&'r str, &'r str)], u16, &'r str);
+
 async fn answered(parts: &Parts, path: &str, headers: &[(&str, &str)]) -> (u16, HeaderMap) {
     let mut request = Request::builder().method(Method::GET).uri(path);
     for (name, value) in headers {
@@ -33,8 +36,7 @@ async fn every_gateway_is_answered_in_its_dialect() {
     let (anna, gone) = (bearer("anna"), bearer("gone"));
     let (anna, gone) = (("authorization", anna.as_str()), ("authorization", gone.as_str()));
     let forged = ("x-forwarded-for", "198.51.100.1");
-    let rows: &[(&str, &[(&str, &str)], u16, &str)] = &[
-        // A path, headers, the status, and the address that counted.
+    let rows: &[Row<'_>] = &[
         ("/forward-auth/nginx", &[anna], 200, "unknown"),
         ("/forward-auth/nginx", &[anna, forged], 200, "unknown"),
         ("/forward-auth/nginx/peer=203.0.113.9", &[anna, forged], 200, "203.0.113.9"),
