@@ -50,6 +50,12 @@ fn any_bytes_are_a_chain_with_or_without_a_client() {
     run(fuzz::forwarded_chain, fuzz::is_forwarded_chain, &corpus, 10_000);
 }
 
+#[test]
+fn any_bytes_are_a_check_or_a_fault() {
+    let corpus = corpus(&["fuzz/corpus/check_request"]);
+    run(fuzz::check_request, fuzz::is_check_request, &corpus, 5_000);
+}
+
 /// Runs a target over the corpus and its mutations, of which at least so many must be understood.
 fn run(target: fn(&[u8]), is_understood: fn(&[u8]) -> bool, corpus: &[Vec<u8>], at_least: usize) {
     assert!(!corpus.is_empty());

@@ -16,14 +16,17 @@ use caed_core::time::UnixMillis;
 use caed_decode::claims::{self, Names};
 use caed_decode::graph::{self, File};
 use caed_decode::native;
+use caed_proto::ext_authz::{CheckRequest, HeaderMap, HeaderValue, HttpRequest};
 use caed_proto::v1;
 use caed_proto::v1::event::Fact;
+use caed_surfaces::ext_authz;
 use caed_trust::address::{Chain, Client, Forwarding, Header, Proxies, Unknown};
 use caed_trust::algorithm::Algorithm;
 use caed_trust::issuer::{Issuer, Issuers};
 use caed_trust::keyring::Keyring;
 use caed_trust::keys::Keys;
 use caed_trust::token::{self, Kind};
+use caed_trust::verifier::Verifier;
 use prost::Message;
 use serde_json::Value;
 
@@ -178,6 +181,62 @@ pub fn forwarded_chain(bytes: &[u8]) {
     }
 }
 
+/// A check as Envoy sends it: protobuf `envoy.service.auth.v3.CheckRequest`.
+pub fn check_request(bytes: &[u8]) {
+    use v1::evaluate_request::Token;
+    let Ok(message) = CheckRequest::decode(bytes) else { return };
+    let verifier = Verifier::default();
+    let asked = |message: &CheckRequest| ext_authz::question(message.clone(), &verifier);
+    let question = asked(&message);
+    assert_eq!(asked(&raw(&message)), question, "headers mean the same, raw or not");
+    let with = |name: &str, value: &[u8]| asked(&with_header(&message, name, value));
+    assert_eq!(with("x-access-token", b"a.b.c"), question, "a header that nobody reads");
+    let Some(question) = question else { return };
+    // What is no UTF-8 takes three bytes for one; a claim may stand under two names.
+    assert!(question.encoded_len() <= 6 * bytes.len() + 100, "{question:?}");
+    let two = with("authorization", b"Bearer a.b.c").expect("a token");
+    let (one, other) = match (question.token, two.token) {
+        (Some(Token::Jwt(one)), Some(Token::Jwt(other))) => (one, other),
+        (Some(Token::Claims(one)), Some(Token::Claims(other))) => {
+            assert_eq!(one, other, "claims come from Envoy alone");
+            (question.presented, two.presented)
+        }
+        tokens => panic!("{tokens:?}"),
+    };
+    assert!(one.is_empty() || one != other, "a second token is not passed over: {one:?}");
+}
+
+/// The same check with its headers raw.
+fn raw(message: &CheckRequest) -> CheckRequest {
+    let mut message = message.clone();
+    if let Some(http) = http_of(&mut message) {
+        let raw = http.header_map.take().map(|map| map.headers).unwrap_or_default();
+        let all = http.headers.drain(..).chain(raw);
+        let headers = all.map(|mut header| {
+            let value = std::mem::take(&mut header.value);
+            if header.raw_value.is_empty() {
+                header.raw_value = value;
+            }
+            header
+        });
+        http.header_map = Some(HeaderMap { headers: headers.collect() });
+    }
+    message
+}
+
+fn with_header(message: &CheckRequest, name: &str, value: &[u8]) -> CheckRequest {
+    let mut message = message.clone();
+    if let Some(http) = http_of(&mut message) {
+        let (key, value) = (name.as_bytes().to_vec(), value.to_vec());
+        http.headers.push(HeaderValue { key, value, raw_value: Vec::new() });
+    }
+    message
+}
+
+fn http_of(message: &mut CheckRequest) -> Option<&mut HttpRequest> {
+    message.attributes.as_mut()?.request.as_mut()?.http.as_mut()
+}
+
 /// Whether bytes are what a target reads: mutations that never are would show nothing.
 pub fn is_event_record(bytes: &[u8]) -> bool {
     native::decode(bytes).is_ok()
@@ -209,6 +268,12 @@ pub fn is_forwarded_chain(bytes: &[u8]) -> bool {
     let (peer, lines) = chain_of(bytes);
     let chain = Chain { peer, lines: &lines };
     forwardings().iter().any(|how| how.client(&chain).is_ok_and(|client| client.entry > 0))
+}
+
+/// As [`is_event_record`]: with a token in it.
+pub fn is_check_request(bytes: &[u8]) -> bool {
+    let message = CheckRequest::decode(bytes);
+    message.is_ok_and(|message| ext_authz::question(message, &Verifier::default()).is_some())
 }
 
 /// Tokens that were signed once, by keys of which only the public part was kept.

@@ -37,6 +37,11 @@ pub fn claims_json(challenge: &Challenge) -> String {
     json
 }
 
+/// What a challenge with this code says to people who debug a client.
+pub fn description(code: &str) -> String {
+    format!("{DESCRIPTION}{code}")
+}
+
 /// The value of the `WWW-Authenticate` header that belongs to a decision with status 401; `None`
 /// with any other.
 pub fn www_authenticate(
@@ -53,7 +58,7 @@ pub fn www_authenticate(
                 header.parameter("authorization_uri", &uri.replace(TENANT_PLACEHOLDER, realm));
             }
             header.parameter("error", "insufficient_claims");
-            header.parameter("error_description", &format!("{DESCRIPTION}{}", challenge.code));
+            header.parameter("error_description", &description(challenge.code));
             // RFC 9470, section 3.
             if let Some(max_age) = challenge.max_age {
                 header.parameter("max_age", &max_age.as_secs().to_string());

@@ -28,7 +28,7 @@ use caed_decode::claims::Names;
 use caed_streams::applier::Applier;
 use caed_surfaces::native::{self, Health, Parts};
 use caed_surfaces::pdp::{Pdp, Readiness};
-use caed_surfaces::{admin, metrics};
+use caed_surfaces::{admin, forward_auth, metrics};
 use caed_trust::fetch::Keeper;
 use caed_trust::issuer::Issuers;
 use caed_trust::verifier::Verifier;
@@ -54,6 +54,8 @@ pub const GRACE: Duration = Duration::from_secs(5);
 pub struct App {
     /// Where gRPC is served, if over TCP; the port that was given where 0 was asked for.
     pub grpc: Option<SocketAddr>,
+    /// Where forward authorization is served.
+    pub http: Option<SocketAddr>,
     /// Where probes and metrics are served.
     pub admin: Option<SocketAddr>,
     pdp: Pdp,
@@ -86,14 +88,23 @@ enum Stage {
 struct Bound {
     grpc: Option<TcpListener>,
     socket: Option<Unix>,
+    http: Option<TcpListener>,
     admin: Option<TcpListener>,
 }
 
 /// Where is served.
 struct Served {
     grpc: Option<SocketAddr>,
+    http: Option<SocketAddr>,
     admin: Option<SocketAddr>,
     socket: Option<SocketFile>,
+}
+
+/// What answers over each kind of listener.
+struct Services {
+    grpc: Routes,
+    http: Router,
+    admin: Router,
 }
 
 impl App {
@@ -162,7 +173,7 @@ impl App {
             topics: Arc::clone(&topics),
             forwarding: Arc::new(config.forwarding),
         };
-        let (routes, health) =
+        let (grpc, health) =
             native::routes(parts.clone()).await.context("building the services")?;
         let Listen { grpc_socket: unix, tls, access, .. } = config.listen;
         let (files, identity) = files.unzip();
@@ -179,17 +190,19 @@ impl App {
             identity,
             connection_age,
         };
-        let router = admin::router(parts, registry);
+        let http = forward_auth::router(parts.clone());
+        let services = Services { grpc, http, admin: admin::router(parts, registry) };
         let draining = || reached(stage.clone(), Stage::Draining);
-        let Served { grpc, admin, socket } =
-            serve(&mut serving, bound, &terms, routes, router, draining)?;
+        let Served { grpc, http, admin, socket } =
+            serve(&mut serving, bound, &terms, services, draining)?;
         if let LogChoice::Kafka(settings) = &config.log {
             serving.spawn(topic_check::run(settings.clone(), horizon, found, draining()));
         }
         let log = &config.log;
-        tracing::info!(?grpc, ?unix, ?admin, ?log, "serving");
+        tracing::info!(?grpc, ?unix, ?http, ?admin, ?log, "serving");
         Ok(Self {
             grpc,
+            http,
             admin,
             pdp,
             frontier,
@@ -297,6 +310,10 @@ async fn bind(listen: &Listen) -> Result<Bound, listen::ListenError> {
         Some(address) => Some(listen::tcp("grpc", address).await?),
         None => None,
     };
+    let http = match listen.http {
+        Some(address) => Some(listen::tcp("http", address).await?),
+        None => None,
+    };
     let admin = match listen.admin {
         Some(address) => Some(listen::tcp("admin", address).await?),
         None => None,
@@ -305,7 +322,7 @@ async fn bind(listen: &Listen) -> Result<Bound, listen::ListenError> {
         Some(path) => Some(listen::unix(path, &listen.access).await?),
         None => None,
     };
-    Ok(Bound { grpc, socket, admin })
+    Ok(Bound { grpc, socket, http, admin })
 }
 
 /// Serves on every socket that is bound, each until `end` is ready.
@@ -313,14 +330,15 @@ fn serve<End: Future<Output = ()> + Send + 'static>(
     serving: &mut Tasks,
     bound: Bound,
     terms: &Terms,
-    routes: Routes,
-    router: Router,
+    services: Services,
     end: impl Fn() -> End,
 ) -> anyhow::Result<Served> {
-    let Bound { grpc, socket, admin } = bound;
+    let Bound { grpc, socket, http, admin } = bound;
+    let Services { grpc: routes, http: gateways, admin: pages } = services;
     let address =
         |listener: &Option<TcpListener>| listener.as_ref().map(TcpListener::local_addr).transpose();
-    let (grpc_address, admin_address) = (address(&grpc)?, address(&admin)?);
+    let (grpc_address, http_address) = (address(&grpc)?, address(&http)?);
+    let admin_address = address(&admin)?;
     if let Some(listener) = grpc {
         let acceptor = terms.tcp(listener, Protocol::Grpc)?;
         serving.spawn(serve_grpc(routes.clone(), acceptor, terms.connection_age, end()));
@@ -330,13 +348,16 @@ fn serve<End: Future<Output = ()> + Send + 'static>(
         socket_file = Some(file);
         serving.spawn(serve_grpc(routes, terms.unix(listener, own_user), None, end()));
     }
-    if let Some(listener) = admin {
-        let acceptor = terms.tcp(listener, Protocol::Admin)?;
-        let served = axum::serve(acceptor, listen::with_rights(router));
-        let served = served.with_graceful_shutdown(end());
-        serving.spawn(async move { served.await.context("serving the admin listener") });
+    for (listener, router) in [(http, gateways), (admin, pages)] {
+        if let Some(listener) = listener {
+            let acceptor = terms.tcp(listener, Protocol::Http)?;
+            let served = axum::serve(acceptor, listen::with_rights(router));
+            let served = served.with_graceful_shutdown(end());
+            serving.spawn(async move { served.await.context("serving HTTP") });
+        }
     }
-    Ok(Served { grpc: grpc_address, admin: admin_address, socket: socket_file })
+    let (grpc, http, admin) = (grpc_address, http_address, admin_address);
+    Ok(Served { grpc, http, admin, socket: socket_file })
 }
 
 /// Serves gRPC until the end. A connection that may not last for ever is asked to make room for a new one, and its

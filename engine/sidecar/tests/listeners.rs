@@ -21,6 +21,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use authority::{Authority, Held, Use, files};
+use caed_proto::ext_authz::CheckRequest;
+use caed_proto::ext_authz::authorization_client::AuthorizationClient;
 use caed_proto::v1;
 use caed_proto::v1::access_evaluation_client::AccessEvaluationClient;
 use caed_proto::v1::event_publisher_client::EventPublisherClient;
@@ -119,7 +121,7 @@ const TABLE: [Row; 5] = [
 ];
 
 /// What can be called over gRPC, and the rights that it takes; `*` is any.
-const METHODS: [(&str, &str); 14] = [
+const METHODS: [(&str, &str); 15] = [
     ("health", ""),
     ("reflection", "*"),
     ("evaluate", "DV"),
@@ -127,6 +129,7 @@ const METHODS: [(&str, &str); 14] = [
     ("evaluate a batch", "DV"),
     ("evaluate a batch without claims", "D"),
     ("evaluate a stream", "DV"),
+    ("check", "D"),
     ("publish", "P"),
     ("status", "A"),
     ("digest", "A"),
@@ -290,6 +293,10 @@ async fn call(channel: &Channel, method: &str) -> Result<(), Status> {
                 Ok(replies) => replies.into_inner().message().await.map(drop),
                 Err(status) => Err(status),
             }
+        }
+        "check" => {
+            let mut gateway = AuthorizationClient::new(channel.clone());
+            gateway.check(CheckRequest::default()).await.map(drop)
         }
         "publish" => {
             let request = publish(vec![revoked("mallory")], v1::Wait::Durable);

@@ -7,6 +7,9 @@
 //! |---|---|
 //! | [`pdp`] | the policy decision point: the only caller of `decide` |
 //! | [`native`] | the gRPC services of `caed.v1` |
+//! | `gateway` | what gateways ask, whatever they speak |
+//! | [`ext_authz`] | Envoy's external authorization over gRPC |
+//! | [`forward_auth`] | what nginx, Caddy, Traefik and Envoy ask over HTTP |
 //! | [`admin`] | health, readiness, metrics and pages for people, over HTTP |
 //! | [`rights`] | what a caller may do |
 //! | [`words`] | answers and explanations in words |
@@ -14,9 +17,15 @@
 //! | [`limits`] | bounds |
 
 pub mod admin;
+pub mod ext_authz;
+pub mod forward_auth;
+mod gateway;
 pub mod limits;
 pub mod metrics;
 pub mod native;
 pub mod pdp;
 pub mod rights;
 pub mod words;
+
+#[cfg(test)]
+mod fixture;

@@ -6,7 +6,7 @@
 
 use caed_decode::claims::{self, InvalidPayload, Names};
 use caed_proto::v1::{ClaimValues, TokenClaims};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::issuer::Issuers;
 use crate::json::Flaw;
@@ -33,6 +33,17 @@ pub enum Disagreement {
     Claim(&'static str),
 }
 
+/// Reads a payload that somebody else has verified, as its issuer names claims.
+pub(crate) fn members(
+    payload: Map<String, Value>,
+    issuers: &Issuers,
+) -> Result<TokenClaims, InvalidPayload> {
+    let issuer = payload.get("iss").and_then(Value::as_str);
+    let usual = Names::default();
+    let names = issuer.and_then(|name| issuers.names(name)).unwrap_or(&usual);
+    claims::members(payload, names)
+}
+
 /// Checks that every claim that is given is the token's. A token may say more.
 pub(crate) fn agree(
     token: &[u8],
@@ -41,10 +52,7 @@ pub(crate) fn agree(
 ) -> Result<(), Disagreement> {
     let Parts { payload, .. } = Parts::of(token).map_err(|_| Disagreement::Form)?;
     let payload = token::decoded(payload).map_err(Disagreement::Payload)?;
-    let issuer = payload.get("iss").and_then(Value::as_str);
-    let usual = Names::default();
-    let names = issuer.and_then(|name| issuers.names(name)).unwrap_or(&usual);
-    let said = claims::members(payload, names).map_err(Disagreement::Claims)?;
+    let said = members(payload, issuers).map_err(Disagreement::Claims)?;
     let text = |given: &Option<String>, said: &Option<String>| given.is_none() || given == said;
     let number = |given: Option<i64>, said: Option<i64>| given.is_none() || given == said;
     let list = |given: &[String], said: &[String]| given.is_empty() || given == said;
@@ -102,7 +110,7 @@ pub(crate) fn agree(
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Map, json};
+    use serde_json::json;
 
     use super::*;
     use crate::maker::encoded;

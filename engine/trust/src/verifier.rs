@@ -6,7 +6,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use caed_decode::claims::InvalidPayload;
 use caed_proto::v1::TokenClaims;
+use serde_json::{Map, Value};
 
 use crate::agreement::{self, Disagreement};
 use crate::issuer::Issuers;
@@ -91,6 +93,11 @@ impl Verifier {
         let claims = Arc::new(unverified.claims()?);
         self.0.remembered.insert(token, Arc::clone(&issuer.keys), version, Arc::clone(&claims));
         Ok(claims)
+    }
+
+    /// Reads the payload of a token that somebody else has verified, with the names of its issuer.
+    pub fn claims(&self, payload: Map<String, Value>) -> Result<TokenClaims, InvalidPayload> {
+        agreement::members(payload, &self.0.issuers)
     }
 
     /// Checks that claims are those of a token, which somebody else has verified (T2).

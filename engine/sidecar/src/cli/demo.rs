@@ -368,6 +368,7 @@ fn config(folder: &tempfile::TempDir) -> anyhow::Result<Config> {
         listen: Listen {
             grpc: None,
             grpc_socket: None,
+            http: None,
             admin: None,
             tls: None,
             access: Access::default(),

@@ -29,7 +29,7 @@ impl Private {
         let grpc = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
         // Whoever is on this host might ask it, too, for the moment that it lives.
         let access = Access { loopback: Rights::ALL, ..Access::none() };
-        let listen = Listen { grpc, grpc_socket: None, admin: None, tls: None, access };
+        let listen = Listen { grpc, grpc_socket: None, http: None, admin: None, tls: None, access };
         let config = Config { listen, ..config };
         let app = App::start(config, Arc::new(SystemClock::new())).await?;
         let address = app.grpc.context("gRPC is served")?;

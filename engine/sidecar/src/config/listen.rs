@@ -17,6 +17,8 @@ pub struct Listen {
     pub grpc: Option<SocketAddr>,
     /// gRPC over a Unix socket.
     pub grpc_socket: Option<PathBuf>,
+    /// Forward authorization over HTTP.
+    pub http: Option<SocketAddr>,
     /// Probes and metrics.
     pub admin: Option<SocketAddr>,
     /// What TCP is encrypted with. Never absent where a listener is not on loopback.
@@ -68,16 +70,17 @@ pub(super) fn listen(root: &Section<'_>) -> Listen {
         Some(found.value)
     };
     let grpc = address("grpc");
+    let http = address("http");
     let admin = address("admin");
     let grpc_socket = section.string("grpc_socket").map(|found| found.value.into());
     if !section.has("grpc") && grpc_socket.is_none() {
         section.missing("grpc", "give grpc, grpc_socket, or both");
     }
-    if tls.is_some() && !section.has("grpc") && !section.has("admin") {
+    if tls.is_some() && !["grpc", "http", "admin"].into_iter().any(|key| section.has(key)) {
         tls_section.fault("encrypts nothing: no listener is bound to an address");
     }
     section.finish();
-    let mut listen = Listen { grpc, grpc_socket, admin, tls, access: Access::default() };
+    let mut listen = Listen { grpc, grpc_socket, http, admin, tls, access: Access::default() };
     let tables = root.sections("access");
     if root.has("access") {
         listen.access = access(&tables, &listen);
@@ -131,7 +134,7 @@ fn access(tables: &[Section<'_>], listen: &Listen) -> Access {
 
 /// Whom a table is about. A grant that nobody can meet is a fault: somebody counts on it.
 fn whom(table: &Section<'_>, listen: &Listen) -> Option<Whom> {
-    let Listen { grpc, grpc_socket, admin, tls, access: _ } = listen;
+    let Listen { grpc, grpc_socket, http, admin, tls, access: _ } = listen;
     let loopback = table.boolean("loopback");
     let user = table.whole("uid");
     let certificate = table.string("certificate");
@@ -143,7 +146,7 @@ fn whom(table: &Section<'_>, listen: &Listen) -> Option<Whom> {
     if let Some(found) = loopback {
         if !found.value {
             table.reject(&found, "is true or absent; who has no table may nothing");
-        } else if !grpc.iter().chain(admin).any(|address| address.ip().is_loopback()) {
+        } else if !grpc.iter().chain(http).chain(admin).any(|address| address.ip().is_loopback()) {
             table.reject(&found, "counts nowhere: no listener is bound to loopback, and anywhere else only certificates tell who calls");
         }
         return Some(Whom::Loopback);

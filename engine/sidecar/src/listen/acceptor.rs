@@ -117,7 +117,7 @@ impl Terms {
         let anybody = if is_loopback { self.access.loopback } else { Rights::NONE };
         let mut acceptor = self.acceptor(Socket::Tcp(listener, anybody));
         acceptor.encryption = self.identity.clone().map(|identity| (identity, protocol));
-        if let Protocol::Admin = protocol {
+        if let Protocol::Http = protocol {
             acceptor.connection_age = self.connection_age;
         }
         Ok(acceptor)

@@ -37,15 +37,15 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 pub(crate) enum Protocol {
     /// gRPC.
     Grpc,
-    /// HTTP/1.1, for probes and people.
-    Admin,
+    /// HTTP/1.1, for gateways, probes and people.
+    Http,
 }
 
 /// What handshakes are made with.
 #[derive(Clone)]
 pub(crate) struct Identity {
     grpc: Arc<ServerConfig>,
-    admin: Arc<ServerConfig>,
+    http: Arc<ServerConfig>,
 }
 
 /// The files, and what they were at the last look.
@@ -68,7 +68,7 @@ impl Identity {
     pub(super) fn speaking(&self, protocol: Protocol) -> Arc<ServerConfig> {
         match protocol {
             Protocol::Grpc => Arc::clone(&self.grpc),
-            Protocol::Admin => Arc::clone(&self.admin),
+            Protocol::Http => Arc::clone(&self.http),
         }
     }
 }
@@ -162,7 +162,7 @@ impl Contents {
             config.alpn_protocols = vec![protocol.to_vec()];
             Arc::new(config)
         };
-        Ok(Identity { grpc: speaking(b"h2"), admin: speaking(b"http/1.1") })
+        Ok(Identity { grpc: speaking(b"h2"), http: speaking(b"http/1.1") })
     }
 }
 

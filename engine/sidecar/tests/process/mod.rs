@@ -48,6 +48,7 @@ pub(crate) struct Sidecar {
     /// What it has logged so far, as far as somebody has waited for it.
     logged: Vec<String>,
     grpc: Option<SocketAddr>,
+    http: Option<SocketAddr>,
     admin: Option<SocketAddr>,
 }
 
@@ -143,7 +144,7 @@ impl Sidecar {
             let text = serving[key].as_str()?;
             text.strip_prefix("Some(")?.strip_suffix(')')?.parse().ok()
         };
-        (self.grpc, self.admin) = (address("grpc"), address("admin"));
+        (self.grpc, self.http, self.admin) = (address("grpc"), address("http"), address("admin"));
         self
     }
 
@@ -176,7 +177,7 @@ impl Sidecar {
                 let _ = sender.send(line);
             }
         });
-        Self { child, lines, logged: Vec::new(), grpc: None, admin: None }
+        Self { child, lines, logged: Vec::new(), grpc: None, http: None, admin: None }
     }
 
     /// The event with this message, as soon as it is logged. Events may come in any order.
@@ -209,6 +210,10 @@ impl Sidecar {
 
     pub(crate) fn grpc(&self) -> SocketAddr {
         self.grpc.expect("serves gRPC over TCP")
+    }
+
+    pub(crate) fn http(&self) -> SocketAddr {
+        self.http.expect("has a listener for gateways")
     }
 
     pub(crate) fn admin(&self) -> SocketAddr {
@@ -283,6 +288,16 @@ pub(crate) fn get(address: SocketAddr, path: &str) -> (u16, String) {
     (status, body)
 }
 
+/// Asks with these headers, and returns the status and the head as it came.
+pub(crate) fn get_with(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
+    let mut request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
+    for (name, value) in headers {
+        request.extend([*name, ": ", *value, "\r\n"]);
+    }
+    let (status, head, _) = exchanged(address, &format!("{request}\r\n"));
+    (status, head)
+}
+
 /// Sends a form to the admin listener with these headers besides, and returns the status, the head and the
 /// body.
 pub(crate) fn post(
@@ -305,6 +320,11 @@ pub(crate) fn post(
 }
 
 fn http(address: SocketAddr, request: &str) -> (u16, String, String) {
+    let (status, head, body) = exchanged(address, request);
+    (status, head.to_ascii_lowercase(), body)
+}
+
+fn exchanged(address: SocketAddr, request: &str) -> (u16, String, String) {
     let mut stream = TcpStream::connect(address).expect("connected");
     stream.set_read_timeout(Some(DEADLINE)).expect("set");
     stream.write_all(request.as_bytes()).expect("sent");
@@ -312,7 +332,7 @@ fn http(address: SocketAddr, request: &str) -> (u16, String, String) {
     stream.read_to_string(&mut answer).expect("answered");
     let (head, body) = answer.split_once("\r\n\r\n").expect("head and body");
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
-    (status, head.to_ascii_lowercase(), body.to_owned())
+    (status, head.to_owned(), body.to_owned())
 }
 
 pub(crate) fn now_ms() -> i64 {

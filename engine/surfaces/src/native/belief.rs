@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use caed_core::ids::Name;
 use caed_core::request::{Seen, Token, Unusable};
 use caed_decode::claims;
 use caed_proto::v1;
@@ -14,12 +15,22 @@ use tonic::Status;
 
 use super::Parts;
 
+/// What the route that a request takes demands of its token, by the word of whoever asks (T2): a text that is empty
+/// demands nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Route {
+    /// The tenant that it is for.
+    pub(crate) tenant: String,
+    /// An audience that the token must name.
+    pub(crate) audience: String,
+}
+
 /// What is believed of one request.
 #[derive(Clone, Debug)]
 pub(crate) struct Belief<'r> {
     token: Presented<'r>,
     /// Where it comes from.
-    pub(super) seen: Seen,
+    pub(crate) seen: Seen,
     /// How the chain of proxies told that, where one was given.
     forwarded: Option<Result<Client, Unknown>>,
 }
@@ -39,6 +50,7 @@ impl<'r> Belief<'r> {
     /// Verifies what there is to verify; `field` names the token where there is none.
     pub(super) async fn of(
         request: &'r v1::EvaluateRequest,
+        route: &Route,
         parts: &Parts,
         field: impl Fn() -> String,
     ) -> Result<Self, Status> {
@@ -75,12 +87,13 @@ impl<'r> Belief<'r> {
                 )));
             }
         };
+        let token = route.passed(token);
         let (seen, forwarded) = seen_of(client.as_ref(), &parts.forwarding);
         Ok(Self { token, seen, forwarded })
     }
 
     /// The token, as decisions read it.
-    pub(super) fn token(&self) -> Result<Token<'_>, Unusable> {
+    pub(crate) fn token(&self) -> Result<Token<'_>, Unusable> {
         match &self.token {
             Presented::Given(claims) => claims::token(claims),
             Presented::Verified(claims) => claims::token(claims),
@@ -155,6 +168,33 @@ impl<'r> Belief<'r> {
             None => String::new(),
         }
     }
+}
+
+impl Route {
+    /// The token, unless it is not for this route.
+    fn passed<'r>(&self, token: Presented<'r>) -> Presented<'r> {
+        let claims = match &token {
+            Presented::Given(claims) => claims,
+            Presented::Verified(claims) => &**claims,
+            Presented::Refused(..) => return token,
+        };
+        // A token that names no tenant is none (D1).
+        let is_of = |tenant: &String| is_same_tenant(tenant, &self.tenant);
+        let problem = if !self.tenant.is_empty() && !claims.tid.as_ref().is_none_or(is_of) {
+            "the token is of another tenant than its route is for"
+        } else if !self.audience.is_empty() && !claims.aud.contains(&self.audience) {
+            "the token is not for the audience that its route demands"
+        } else {
+            return token;
+        };
+        Presented::Refused(Unusable::Unverified, problem.to_owned())
+    }
+}
+
+/// Whether two texts name one tenant (T4).
+fn is_same_tenant(one: &str, other: &str) -> bool {
+    let name = |text| Name::parse(text).ok();
+    one == other || name(one).is_some_and(|one| name(other) == Some(one))
 }
 
 /// The address, or that there is none to believe (D6).

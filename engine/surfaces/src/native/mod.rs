@@ -1,12 +1,15 @@
-//! The gRPC services of `caed.v1`, with health and reflection beside them.
+//! The gRPC services of `caed.v1`, with health, reflection and what Envoy asks beside them.
 //!
 //! Each wants a right of its own of whoever asks ([`Rights`]). Health is open to all who can connect: a probe has
 //! no identity, and learns nothing but whether to come back.
 
+mod answer;
 mod belief;
 mod convert;
 mod service;
 
+pub(crate) use answer::{Answered, answered};
+pub(crate) use belief::Route;
 pub(crate) use convert::issuers::issuers;
 
 use std::sync::Arc;
@@ -28,9 +31,9 @@ use tonic::{Request, Status};
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
-use crate::limits;
 use crate::pdp::Pdp;
 use crate::rights::{Right, Rights};
+use crate::{ext_authz, limits};
 use belief::Belief;
 use service::Service;
 
@@ -67,6 +70,7 @@ pub async fn routes(parts: Parts) -> Result<(Routes, Health), tonic_reflection::
             .register_encoded_file_descriptor_set(caed_proto::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
+    let gateways = ext_authz::server(parts.clone());
     let service = Service::new(parts);
     let bytes = limits::MESSAGE_BYTES_MAX;
     let decisions = AccessEvaluationServer::new(service.clone()).max_decoding_message_size(bytes);
@@ -75,6 +79,7 @@ pub async fn routes(parts: Parts) -> Result<(Routes, Health), tonic_reflection::
     let mut routes = Routes::builder();
     routes
         .add_service(InterceptedService::new(decisions, only(Right::Decide)))
+        .add_service(InterceptedService::new(gateways, only(Right::Decide)))
         .add_service(InterceptedService::new(events, only(Right::Publish)))
         .add_service(InterceptedService::new(operations, only(Right::Administer)))
         .add_service(health_service.max_decoding_message_size(limits::PROBE_BYTES_MAX))
@@ -106,7 +111,8 @@ pub(crate) fn explain(
     parts: &Parts,
     request: &v1::EvaluateRequest,
 ) -> Result<v1::ExplainReply, Status> {
-    let belief = Belief::of(request, parts, || "token".to_owned());
+    let route = Route::default();
+    let belief = Belief::of(request, &route, parts, || "token".to_owned());
     let belief = Handle::current().block_on(belief)?;
     let moment = parts.pdp.moment();
     let mut reply = convert::explain::explain(&moment, request, &belief, parts)?;

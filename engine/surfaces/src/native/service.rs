@@ -15,11 +15,12 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Parts;
-use super::belief::Belief;
+use super::answer::{Answered, answered, check_vouched};
+use super::belief::{Belief, Route};
 use super::convert;
 use crate::limits;
 use crate::pdp::Moment;
-use crate::rights::{Right, Rights};
+use crate::rights::Rights;
 
 /// All services of `caed.v1` on the same parts.
 #[derive(Clone)]
@@ -47,16 +48,13 @@ impl Service {
         apart(move || answer(&pdp.moment(), &topics)).await
     }
 
-    /// The token first: it may wait for keys, and what is decided by is as new as the answer.
     async fn evaluate_one(
         &self,
         request: &v1::EvaluateRequest,
         rights: Rights,
     ) -> Result<v1::EvaluateReply, Status> {
-        check_vouched(request, rights)?;
-        let belief = Belief::of(request, &self.parts, || "token".to_owned()).await?;
-        let moment = self.parts.pdp.moment();
-        let mut reply = convert::evaluate(&moment, request, &belief)?;
+        let answered = answered(&self.parts, request, &Route::default(), rights).await?;
+        let Answered { belief: _, moment, mut reply } = answered;
         reply.knowledge = Some(convert::knowledge_of(&moment, &self.parts.topics));
         Ok(reply)
     }
@@ -69,16 +67,6 @@ async fn apart<R: Send + 'static>(
     let answered = tokio::task::spawn_blocking(answer).await;
     let reply = answered.map_err(|_| Status::internal("the answer could not be made"))?;
     reply.map(Response::new)
-}
-
-/// Claims count only from those who are believed about them (T2).
-fn check_vouched(request: &v1::EvaluateRequest, rights: Rights) -> Result<(), Status> {
-    match request.token {
-        Some(v1::evaluate_request::Token::Claims(_)) => {
-            rights.demand(Right::Vouch).map_err(Status::permission_denied)
-        }
-        Some(v1::evaluate_request::Token::Jwt(_)) | None => Ok(()),
-    }
 }
 
 #[tonic::async_trait]
@@ -99,8 +87,9 @@ impl AccessEvaluation for Service {
         convert::check_batch(requests)?;
         let rights = Rights::in_request(request.extensions());
         requests.iter().try_for_each(|request| check_vouched(request, rights))?;
+        let route = Route::default();
         let beliefs = requests.iter().enumerate().map(|(index, request)| {
-            Belief::of(request, &self.parts, move || format!("requests[{index}].token"))
+            Belief::of(request, &route, &self.parts, move || format!("requests[{index}].token"))
         });
         let beliefs: Vec<_> = beliefs.collect();
         let beliefs = stream::iter(beliefs).buffered(limits::VERIFICATIONS_AT_ONCE);

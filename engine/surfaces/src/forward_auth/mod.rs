@@ -1,0 +1,50 @@
+//! Forward authorization over HTTP: nginx's `auth_request`, Caddy's and Traefik's forward auth, and Envoy's
+//! `ext_authz` with an HTTP service.
+//!
+//! A gateway repeats its client's request, without the body, and reads the answer's status and headers. One handler
+//! answers all of them by the same code as every other surface; what a gateway can say and hear is in `convert`.
+//!
+//! | path | asked by |
+//! |---|---|
+//! | `/forward-auth/nginx/…` | nginx |
+//! | `/forward-auth/caddy/…` | Caddy |
+//! | `/forward-auth/traefik/…` | Traefik |
+//! | `/forward-auth/envoy` | Envoy; what stands behind it is the client's, and is not read |
+//!
+//! Any other path is answered 404, which every gateway takes for a refusal.
+
+mod convert;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+
+use crate::gateway;
+use crate::native::Parts;
+use crate::rights::{Right, Rights};
+use convert::Dialect;
+
+/// The routes by which gateways ask.
+pub fn router(parts: Parts) -> Router {
+    Router::new().route("/forward-auth/{*told}", any(asked)).with_state(parts)
+}
+
+async fn asked(State(parts): State<Parts>, request: Request) -> Response {
+    let rights = Rights::in_request(request.extensions());
+    if let Err(why) = rights.demand(Right::Decide) {
+        return (StatusCode::FORBIDDEN, format!("{why}\n")).into_response();
+    }
+    let Some((dialect, options)) = Dialect::of(request.uri().path()) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    let answer = match dialect.told(options, request.headers()) {
+        Ok(told) => gateway::ask(&parts, rights, told).await,
+        Err(problem) => gateway::convert::unasked(&problem),
+    };
+    dialect.response(answer)
+}
+
+#[cfg(test)]
+mod tests;
