@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo run check test mutants tools bench bench-load fuzz fmt need
+.PHONY: help demo run sandbox-envoy sandbox-nginx sandbox-caddy check test mutants tools bench bench-load fuzz fmt need
 
 # Runs a stage, and says how long it took.
 STAGE := ./tests/stage.sh
@@ -30,6 +30,14 @@ run: need ## Runs a sidecar with the example configuration, its log under target
 	@cargo build --quiet --package caed
 	@mkdir -p target/run
 	@CAED_LOG_DIRECTORY=target/run/log $(BUILT)/debug/caed serve --config deploy/caed.toml
+
+sandbox-envoy sandbox-nginx sandbox-caddy: need
+	@cargo build --quiet --package caed --package caed-sandbox
+	@$(BUILT)/debug/caed-sandbox $(patsubst sandbox-%,%,$@)
+
+sandbox-envoy: ## A gateway, an API, an issuer and caed on loopback, with curl lines to play with.
+sandbox-nginx: ## The same behind nginx.
+sandbox-caddy: ## The same behind Caddy.
 
 check: need ## The quick inner loop: format, lints, docs, every test without other real parts, benches once.
 	@$(STAGE) format   cargo fmt --all --check

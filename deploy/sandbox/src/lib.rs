@@ -1,0 +1,300 @@
+//! A sandbox on loopback: a gateway that asks caed about every request to an API, and an issuer whose tokens both
+//! believe. `make sandbox-envoy` and its like bring it up for people; tests of gateways and of client libraries run
+//! the same.
+//!
+//! | port | what | |
+//! |---|---|---|
+//! | 8443 | the gateway | HTTPS, by the example configuration of `deploy/` |
+//! | 8444 | the issuer | HTTPS: metadata, keys, tokens |
+//! | 8080 | the API | plain HTTP, for the gateway alone |
+//! | 7431, 7433, 9464 | caed | gRPC, forward authorization, probes |
+//!
+//! Certificates are made anew by an authority that lives as long as the sandbox. Everything that it writes is in one
+//! folder, which goes with it.
+
+mod api;
+pub mod certificates;
+pub mod gateway;
+pub mod issuer;
+mod running;
+mod tls;
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use axum::Router;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::Command;
+use tokio::task::JoinHandle;
+
+use certificates::Certificates;
+use gateway::Gateway;
+use issuer::Issuer;
+use running::Running;
+use tls::TlsListener;
+
+/// How long anything may take to come up.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Where paths of the examples lead in a sandbox.
+const FOLDERS: [(&str, &str); 2] = [("/etc/gateway/", ""), ("/var/lib/caed", "log")];
+
+/// Who listens where, on loopback.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ports {
+    /// The gateway.
+    pub gateway: u16,
+    /// The issuer.
+    pub issuer: u16,
+    /// The API.
+    pub api: u16,
+    /// caed, over gRPC.
+    pub grpc: u16,
+    /// caed, for gateways over HTTP.
+    pub http: u16,
+    /// caed's probes.
+    pub admin: u16,
+}
+
+impl Ports {
+    /// Those of the examples.
+    pub const USUAL: Self =
+        Self { gateway: 8443, issuer: 8444, api: 8080, grpc: 7431, http: 7433, admin: 9464 };
+
+    /// Some that nobody listens on.
+    ///
+    /// # Errors
+    ///
+    /// Where there are none.
+    pub fn free() -> Result<Self> {
+        // Below those that the system gives to whoever connects, so that none is taken in between.
+        let mut tries = 0;
+        let mut next = || -> Result<u16> {
+            loop {
+                tries += 1;
+                ensure!(tries < 1000, "no port of loopback is free");
+                let port = 15_000 + u16::try_from(getrandom::u32()? % 15_000)?;
+                if StdListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+                    return Ok(port);
+                }
+            }
+        };
+        Ok(Self {
+            gateway: next()?,
+            issuer: next()?,
+            api: next()?,
+            grpc: next()?,
+            http: next()?,
+            admin: next()?,
+        })
+    }
+
+    /// An example's text, with these ports and with paths of this folder.
+    fn put_into(&self, example: &str, folder: &Path) -> Result<String> {
+        let folder = folder.to_str().context("the folder's name is no UTF-8")?;
+        let mut text = example.to_owned();
+        for (path, name) in FOLDERS {
+            text = text.replace(path, &format!("{folder}/{name}"));
+        }
+        let usual = Self::USUAL.all();
+        // Through words that are no ports, so that none is changed twice.
+        for port in usual {
+            text = text.replace(&port.to_string(), &format!("<{port}>"));
+        }
+        for (port, mine) in usual.into_iter().zip(self.all()) {
+            text = text.replace(&format!("<{port}>"), &mine.to_string());
+        }
+        Ok(text)
+    }
+
+    const fn all(&self) -> [u16; 6] {
+        [self.gateway, self.issuer, self.api, self.grpc, self.http, self.admin]
+    }
+}
+
+/// What a sandbox is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup<'s> {
+    /// The gateway.
+    pub gateway: Gateway,
+    /// Who listens where.
+    pub ports: Ports,
+    /// What is different in the gateway's configuration.
+    pub gateway_changes: &'s [(&'s str, &'s str)],
+    /// What is different in caed's configuration.
+    pub caed_changes: &'s [(&'s str, &'s str)],
+}
+
+/// Everything, running. What is dropped ends.
+pub struct Sandbox {
+    /// The issuer.
+    pub issuer: Issuer,
+    /// Who listens where.
+    pub ports: Ports,
+    /// The secret of every client.
+    pub secret: String,
+    folder: TempDir,
+    gateway: Running,
+    sidecar: Option<Running>,
+    served: Vec<JoinHandle<()>>,
+}
+
+impl Sandbox {
+    /// Brings everything up, and waits until the gateway answers and caed has read its log.
+    ///
+    /// # Errors
+    ///
+    /// Where a part can't be had or does not come up; its log is in the message.
+    pub async fn start(setup: Setup<'_>) -> Result<Self> {
+        let Setup { gateway, ports, gateway_changes, caed_changes } = setup;
+        let folder = tempfile::tempdir()?;
+        let path = folder.path();
+        let certificates = Certificates::new()?;
+        std::fs::write(path.join("ca.crt"), &certificates.authority)?;
+        std::fs::write(path.join("tls.crt"), &certificates.certificate)?;
+        std::fs::write(path.join("tls.key"), &certificates.key)?;
+        let mut text = ports.put_into(include_str!("../caed.toml"), path)?;
+        for (from, to) in gateway.caed_changes().iter().chain(caed_changes) {
+            ensure!(text.contains(from), "the configuration of caed has no `{from}`");
+            text = text.replace(from, to);
+        }
+        std::fs::write(path.join("caed.toml"), text)?;
+
+        let secret = format!("{:016x}", getrandom::u64()?);
+        let issuer = Issuer::new(&format!("https://localhost:{}", ports.issuer), &secret);
+        let listener = TlsListener::new(bound(ports.issuer).await?, &certificates)?;
+        let served = vec![
+            tokio::spawn(serve(listener, issuer.clone().router())),
+            tokio::spawn(serve(bound(ports.api).await?, api::router())),
+        ];
+        let gateway = gateway.start(path, &ports, gateway_changes).await?;
+        let mut sandbox = Self { issuer, ports, secret, folder, gateway, sidecar: None, served };
+        sandbox.start_sidecar().await?;
+        sandbox.gateway_listens().await?;
+        Ok(sandbox)
+    }
+
+    /// Its folder: `ca.crt`, `caed.toml`, `caed.log`, `gateway.log`, caed's log.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Starts caed, and waits until it is ready.
+    ///
+    /// # Errors
+    ///
+    /// Where it does not come up; its log is in the message.
+    pub async fn start_sidecar(&mut self) -> Result<()> {
+        let path = self.folder.path();
+        let log = std::fs::File::create(path.join("caed.log"))?;
+        let mut command = Command::new(sidecar_program()?);
+        command.arg("serve").arg("--config").arg(path.join("caed.toml"));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        self.sidecar = Some(Running::start(&mut command)?);
+        let started = Instant::now();
+        while !is_ready(self.ports.admin).await {
+            let ended = self.sidecar.as_mut().map(Running::ended).transpose()?.flatten();
+            if ended.is_some() || started.elapsed() > DEADLINE {
+                bail!("caed did not come up: {}", self.said("caed.log"));
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+
+    /// Kills caed without a word.
+    ///
+    /// # Errors
+    ///
+    /// Where that can't be done.
+    pub async fn kill_sidecar(&mut self) -> Result<()> {
+        if let Some(sidecar) = self.sidecar.take() {
+            sidecar.kill().await?;
+        }
+        Ok(())
+    }
+
+    /// The process of caed, while it runs.
+    pub fn sidecar_id(&self) -> Option<u32> {
+        self.sidecar.as_ref().and_then(Running::id)
+    }
+
+    /// What one of its parts said.
+    pub fn said(&self, log: &str) -> String {
+        std::fs::read_to_string(self.folder.path().join(log)).unwrap_or_default()
+    }
+
+    /// Waits until the gateway ends by itself.
+    ///
+    /// # Errors
+    ///
+    /// Always: with what it said.
+    pub async fn gateway_ended(&mut self) -> Result<()> {
+        let status = self.gateway.end().await?;
+        bail!("the gateway ended ({status}): {}", self.said("gateway.log"))
+    }
+
+    async fn gateway_listens(&mut self) -> Result<()> {
+        let started = Instant::now();
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, self.ports.gateway)).await.is_err() {
+            if self.gateway.ended()?.is_some() || started.elapsed() > DEADLINE {
+                bail!("the gateway did not come up: {}", self.said("gateway.log"));
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        for served in &self.served {
+            served.abort();
+        }
+    }
+}
+
+/// The program `caed` that was built beside this one.
+///
+/// # Errors
+///
+/// Where there is none.
+pub fn sidecar_program() -> Result<PathBuf> {
+    let mine = std::env::current_exe()?;
+    // Tests are one folder further down.
+    let mut folders = mine.ancestors().skip(1).take(2);
+    let found = folders.find_map(|folder| Some(folder.join("caed")).filter(|path| path.is_file()));
+    found.context("caed is not built: run `cargo build --package caed`")
+}
+
+async fn bound(port: u16) -> Result<TcpListener> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    TcpListener::bind(address).await.with_context(|| format!("{address} can't be listened on"))
+}
+
+async fn serve<L: axum::serve::Listener>(listener: L, router: Router)
+where
+    L::Addr: std::fmt::Debug,
+{
+    // It serves until it is dropped.
+    let _ = axum::serve(listener, router).await;
+}
+
+/// Whether caed says that it may be asked.
+async fn is_ready(port: u16) -> bool {
+    let asked = async {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+        stream
+            .write_all(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+            .await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        std::io::Result::Ok(answer.starts_with("HTTP/1.1 200"))
+    };
+    asked.await.unwrap_or(false)
+}
