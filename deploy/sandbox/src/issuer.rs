@@ -1,7 +1,7 @@
 //! A small issuer of tokens, in the form that Entra's has: metadata, keys, and tokens for applications.
 //!
 //! It takes any client for one that exists, and the sandbox's own secret for the client's; what it gives is a
-//! token of that client. What a resource demanded by a claims challenge, the client hands over as `claims`: a token
+//! token of a user of that name, so that policies about users count. What a resource demanded by a claims challenge, the client hands over as `claims`: a token
 //! is newer than the `nbf` in there, or there is none. SOURCE: OpenID Connect Core 1.0 section 5.5.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -87,7 +87,7 @@ impl Issuer {
     pub fn token(&self, client: &str, issued_s: u64, is_capable: bool) -> String {
         let mut payload = json!({
             "ver": "2.0", "iss": self.name(), "aud": AUDIENCE, "tid": TENANT, "oid": client,
-            "sub": client, "azp": client, "idtyp": "app", "iat": issued_s, "nbf": issued_s,
+            "sub": client, "azp": client, "iat": issued_s, "nbf": issued_s,
             "exp": issued_s + LIFETIME_S,
         });
         if let Some(payload) = payload.as_object_mut().filter(|_| is_capable) {
