@@ -14,7 +14,7 @@ has() { command -v "$1" >/dev/null 2>&1; }
 
 cached() { [ -d "${XDG_CACHE_HOME:-$HOME/.cache}/caed/kafka-$KAFKA_VERSION/lib" ]; }
 
-# Names of what is missing: java, maven, openssl, chromedriver.
+# Names of what is missing: java, maven, openssl, chromedriver, python3-pip, systemd.
 missing() {
     ./java.sh >/dev/null 2>&1 || echo java
     has mvn || cached || echo maven
@@ -22,6 +22,10 @@ missing() {
     has openssl || echo openssl
     # Drives Chromium or Chrome, whichever it finds.
     has chromedriver || echo chromedriver
+    # Gets the checkers of what is under deploy/.
+    python3 -m pip --version >/dev/null 2>&1 || echo python3-pip
+    # Checks units; nothing of it is started.
+    [ "$(uname -s)" != Linux ] || has systemd-analyze || echo systemd
 }
 
 # The package of a Java that is new enough. Distributions carry different ones.
@@ -42,6 +46,7 @@ packages() { # NAME…: what the package manager here calls them
             *:java) java_package ;;
             Darwin:chromedriver) echo chromedriver google-chrome ;;
             *:chromedriver) echo chromium chromium-driver ;;
+            Darwin:python3-pip) echo python ;;
             *) echo "$name" ;;
         esac
     done
