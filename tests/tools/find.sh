@@ -73,4 +73,12 @@ fi
 
 ./kafka.sh install
 ./kafka.sh verify
+
+gateways() { for name in envoy nginx caddy; do ../../deploy/sandbox/get.sh "$name" >/dev/null || return 1; done; }
+if ! gateways; then
+    # A new machine has no list of packages.
+    [ "$(id -u)" = 0 ] && [ "${CI:-}" = true ] && has apt-get || exit 1
+    apt-get update -qq
+    gateways
+fi
 echo "tools: $("$(./java.sh)" -version 2>&1 | sed -n 1p), Kafka $KAFKA_VERSION, $(openssl version), $(chromedriver --version | cut -d' ' -f1-2)"
