@@ -93,6 +93,23 @@ impl Scene {
         publish(self.channel().await, facts).await;
     }
 
+    /// Waits until the gateway's access log has such a line.
+    async fn until_logged(&self, is_it: impl Fn(&Value) -> bool) {
+        let started = Instant::now();
+        loop {
+            let log = self.sandbox.said("gateway.log");
+            if log
+                .lines()
+                .filter_map(|line| serde_json::from_str(line).ok())
+                .any(|line| is_it(&line))
+            {
+                return;
+            }
+            assert!(started.elapsed() < PATIENCE, "{:?}: {log}", self.gateway);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// What a client gets that caed can't decide about.
     fn undecided(&self) -> u16 {
         // A 5xx would be an error to Envoy, which it may be told to ignore.
@@ -254,6 +271,19 @@ async fn each_lets_in_whom_caed_lets_in_and_hands_on_its_challenge() {
         let newer = bearer(&scene.sandbox.issuer.token("anna", nbf, true));
         let answer = client.get("/report", &[("authorization", &newer)]).await;
         assert_eq!(answer.status, 200, "{gateway:?}: {answer:?}");
+
+        // Envoy has it for its access log, where it asks over gRPC.
+        if let Gateway::Envoy | Gateway::EnvoyJwtAuthn = gateway {
+            scene
+                .until_logged(|line| {
+                    line["status"] == 401
+                        && line["cae_decision"] == "challenge"
+                        && line["cae_reason"] == "revoked"
+                        && line["cae_code"] == "TokenIssuedBeforeRevocationTimestamp"
+                        && line["cae_age_ms"].is_number()
+                })
+                .await;
+        }
 
         for seen in load.stop().await {
             let expected: &[u16] = match seen.who {
