@@ -496,6 +496,50 @@ async fn until_let_in(scene: &Scene, token: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_that_a_client_sends_makes_an_error_that_is_let_pass() {
+    for gateway in ALL {
+        let open: Changes<'_> = match gateway {
+            Gateway::Nginx | Gateway::Caddy => &[],
+            _ => &[("failure_mode_allow: false", "failure_mode_allow: true")],
+        };
+        let scene = Scene::with(gateway, open, &[]).await;
+        scene.publish(vec![revoked("anna")]).await;
+        let anna = bearer(&scene.token("anna"));
+        let authorization = format!("authorization: {anna}\r\n").into_bytes();
+        let long = [b"x-long: ".as_slice(), &[b'a'; 50_000], b"\r\n"].concat();
+        let many = b"x-many: a\r\n".repeat(80);
+        let twice = authorization.repeat(2);
+        let none = Vec::new();
+        for (path, headers) in [
+            (b"/report".as_slice(), &none),
+            (b"/report?\xff\xfe", &none),
+            (b"/\xc3\x28", &none),
+            (b"/report", &b"x-odd: \xff\xfe\r\n".to_vec()),
+            (b"/report", &b"x-forwarded-for: \xff\r\n".to_vec()),
+            (b"/report", &b"x-caed-\xff: a\r\n".to_vec()),
+            (b"/report", &long),
+            (b"/report", &many),
+            (b"/report", &twice),
+        ] {
+            let request: [&[u8]; 6] = [
+                b"GET ",
+                path,
+                b" HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n",
+                &authorization,
+                headers,
+                b"\r\n",
+            ];
+            let connector = Connector::new(&scene.sandbox, OFFICE, Version::Http1);
+            let status = connector.status_of(&request.concat()).await;
+            let (path, headers) = (path.escape_ascii(), headers.len());
+            // Refused by caed, or before by the gateway itself.
+            let is_refused = status.is_none_or(|status| (400..600).contains(&status));
+            assert!(is_refused, "{gateway:?}: {path} and {headers} bytes of headers: {status:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn envoy_lets_in_what_caed_does_not_answer_where_it_is_told_to() {
     for gateway in [Gateway::Envoy, Gateway::EnvoyJwtAuthn, Gateway::EnvoyHttp] {
         let open = [("failure_mode_allow: false", "failure_mode_allow: true")];

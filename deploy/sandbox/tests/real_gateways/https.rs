@@ -11,8 +11,10 @@ use hyper::body::Bytes;
 use hyper::client::conn::{http1, http2};
 use hyper::{HeaderMap, Request};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::net::TcpSocket;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
@@ -72,13 +74,28 @@ impl Connector {
         Self { tls: Arc::new(config).into(), gateway, from, version }
     }
 
-    pub(crate) async fn connect(&self) -> Connection {
+    /// Sends these very bytes, and returns the status of what comes back; `None` where nothing does.
+    pub(crate) async fn status_of(&self, request: &[u8]) -> Option<u16> {
+        let mut stream = self.stream().await;
+        stream.write_all(request).await.expect("sent");
+        let mut answer = Vec::new();
+        // A gateway may end the connection without a farewell.
+        let _ = stream.read_to_end(&mut answer).await;
+        let answer = String::from_utf8_lossy(&answer);
+        answer.split(' ').nth(1).map(|status| status.parse().expect("a status"))
+    }
+
+    async fn stream(&self) -> TlsStream<TcpStream> {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.bind(SocketAddr::new(IpAddr::V4(self.from), 0)).expect("an address of loopback");
         let stream = socket.connect(self.gateway).await.expect("connected");
         stream.set_nodelay(true).expect("set");
         let name = ServerName::try_from("localhost").expect("a name");
-        let stream = TokioIo::new(self.tls.connect(name, stream).await.expect("TLS"));
+        self.tls.connect(name, stream).await.expect("TLS")
+    }
+
+    pub(crate) async fn connect(&self) -> Connection {
+        let stream = TokioIo::new(self.stream().await);
         match self.version {
             Version::Http1 => {
                 let (sender, connection) = http1::handshake(stream).await.expect("HTTP/1.1");
