@@ -13,10 +13,11 @@
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use caed_core::refusal::HttpRefusal;
+use caed_trust::route::Route;
 use percent_encoding::percent_decode_str;
 
 use crate::gateway::{Answer, Heard, Outcome, Told};
-use crate::native::Route;
 
 const PREFIX: &str = "/forward-auth/";
 
@@ -86,7 +87,7 @@ impl Dialect {
                 }
                 response
             }
-            Outcome::Refuse { status, headers, body } => {
+            Outcome::Refuse(HttpRefusal { status, headers, body }) => {
                 let mut response = Response::new(Body::from(body));
                 *response.status_mut() = self.status(status);
                 put(response.headers_mut(), headers);
