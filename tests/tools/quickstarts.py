@@ -436,7 +436,8 @@ class Desk:
         programs = scratch / "programs"
         programs.mkdir()
         cargo = programs / "cargo"
-        cargo.write_text(f"#!/bin/sh\ncd {shlex.quote(str(ROOT))} && exec {shlex.quote(shutil.which('cargo'))} \"$@\"\n")
+        known, manifest = shlex.quote(shutil.which("cargo")), shlex.quote(str(ROOT / "Cargo.toml"))
+        cargo.write_text(f'#!/bin/sh\ncommand=$1\nshift\nexec {known} "$command" --manifest-path {manifest} "$@"\n')
         cargo.chmod(0o755)
         # Neither caed's nor make's variables that happen to be set are a newcomer's.
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("CAED_", "MAKE", "MFLAGS"))}
