@@ -14,12 +14,14 @@ has() { command -v "$1" >/dev/null 2>&1; }
 
 cached() { [ -d "${XDG_CACHE_HOME:-$HOME/.cache}/caed/kafka-$KAFKA_VERSION/lib" ]; }
 
-# Names of what is missing: java, maven, openssl, chromedriver, python3-pip, systemd.
+# Names of what is missing: java, maven, openssl, curl, chromedriver, python3-pip, systemd.
 missing() {
     ./java.sh >/dev/null 2>&1 || echo java
     has mvn || cached || echo maven
     # Makes the certificates of the test's own TLS listeners.
     has openssl || echo openssl
+    # Quickstarts ask by it.
+    has curl || echo curl
     # Drives Chromium or Chrome, whichever it finds.
     has chromedriver || echo chromedriver
     # Gets the checkers of what is under deploy/.
