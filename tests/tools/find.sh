@@ -14,7 +14,7 @@ has() { command -v "$1" >/dev/null 2>&1; }
 
 cached() { [ -d "${XDG_CACHE_HOME:-$HOME/.cache}/caed/kafka-$KAFKA_VERSION/lib" ]; }
 
-# Names of what is missing: java, maven, openssl, chromedriver.
+# Names of what is missing: java, maven, openssl, chromedriver, go, nodejs, npm.
 missing() {
     ./java.sh >/dev/null 2>&1 || echo java
     has mvn || cached || echo maven
@@ -22,6 +22,10 @@ missing() {
     has openssl || echo openssl
     # Drives Chromium or Chrome, whichever it finds.
     has chromedriver || echo chromedriver
+    # Clients in other languages: tests/clients.
+    (cd ../clients/go && go list -m) >/dev/null 2>&1 || echo go
+    node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' >/dev/null 2>&1 || echo nodejs
+    has npm || echo npm
 }
 
 # The package of a Java that is new enough. Distributions carry different ones.
@@ -42,6 +46,9 @@ packages() { # NAME…: what the package manager here calls them
             *:java) java_package ;;
             Darwin:chromedriver) echo chromedriver google-chrome ;;
             *:chromedriver) echo chromium chromium-driver ;;
+            Darwin:go) echo go ;;
+            *:go) echo golang-go ;;
+            Darwin:nodejs | Darwin:npm) echo node ;;
             *) echo "$name" ;;
         esac
     done
@@ -63,9 +70,13 @@ if [ -n "$names" ]; then
     esac
     # shellcheck disable=SC2046,SC2086
     echo "missing for the tests: $(echo $names). Get it with: $command $(echo $(packages $names))" >&2
+    case $names in
+        *go* | *node*) echo "Node.js must be 20 or newer; Go $(sed -n 's/^go //p' ../clients/go/go.mod), or one from 1.21 on that may get that by itself" >&2 ;;
+    esac
     exit 1
 fi
 
 ./kafka.sh install
 ./kafka.sh verify
+./clients.sh python javascript go >/dev/null
 echo "tools: $("$(./java.sh)" -version 2>&1 | sed -n 1p), Kafka $KAFKA_VERSION, $(openssl version), $(chromedriver --version | cut -d' ' -f1-2)"
