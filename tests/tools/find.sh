@@ -14,7 +14,7 @@ has() { command -v "$1" >/dev/null 2>&1; }
 
 cached() { [ -d "${XDG_CACHE_HOME:-$HOME/.cache}/caed/kafka-$KAFKA_VERSION/lib" ]; }
 
-# Names of what is missing: java, maven, openssl, chromedriver, go, nodejs, npm.
+# Names of what is missing: java, maven, openssl, chromedriver, go, nodejs, npm, curl.
 missing() {
     ./java.sh >/dev/null 2>&1 || echo java
     has mvn || cached || echo maven
@@ -22,10 +22,11 @@ missing() {
     has openssl || echo openssl
     # Drives Chromium or Chrome, whichever it finds.
     has chromedriver || echo chromedriver
-    # Clients in other languages: tests/clients.
+    # Clients in other languages: tests/clients, deploy/clients.
     (cd ../clients/go && go list -m) >/dev/null 2>&1 || echo go
     node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' >/dev/null 2>&1 || echo nodejs
     has npm || echo npm
+    has curl || echo curl
 }
 
 # The package of a Java that is new enough. Distributions carry different ones.
@@ -79,4 +80,5 @@ fi
 ./kafka.sh install
 ./kafka.sh verify
 ./clients.sh python javascript go >/dev/null
+../../deploy/clients/get.sh go >/dev/null
 echo "tools: $("$(./java.sh)" -version 2>&1 | sed -n 1p), Kafka $KAFKA_VERSION, $(openssl version), $(chromedriver --version | cut -d' ' -f1-2)"

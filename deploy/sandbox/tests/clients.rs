@@ -1,6 +1,7 @@
-//! Clients of others, as they are: the Azure SDKs' pipelines before a real gateway and a real caed.
+//! Clients of others, as they are: the Azure SDKs' pipelines before a real gateway and a real caed, and callers of
+//! caed's own interface as `deploy/clients` shows them.
 //!
-//! The programs (`tests/clients`) go into the cache folder with what their lock files name.
+//! The programs (`tests/clients`, `deploy/clients`) go into the cache folder with what their lock files name.
 
 #![allow(
     clippy::expect_used,
@@ -9,6 +10,8 @@
     reason = "a test says what it expects, and stops where it is not so"
 )]
 
+#[path = "clients/callers.rs"]
+mod callers;
 #[path = "clients/pipelines.rs"]
 mod pipelines;
 #[path = "clients/scene.rs"]
