@@ -12,6 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use caed_core::ids::Name;
 use caed_core::index::ranges::RangeSet;
+use caed_core::request::Unusable;
 use caed_core::time::UnixMillis;
 use caed_decode::claims::{self, Names};
 use caed_decode::graph::{self, File};
@@ -123,7 +124,7 @@ pub fn raw_token(bytes: &[u8]) {
     match told {
         Err(refused) => {
             is_one_line(&refused.to_string());
-            assert!(!refused.is_unavailable(), "the keys are there");
+            assert_eq!(refused.unusable(), Unusable::Unverified, "the keys are there");
         }
         Ok(read) => {
             // Nobody has the private keys any more, so what was signed is among these.

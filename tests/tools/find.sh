@@ -14,7 +14,7 @@ has() { command -v "$1" >/dev/null 2>&1; }
 
 cached() { [ -d "${XDG_CACHE_HOME:-$HOME/.cache}/caed/kafka-$KAFKA_VERSION/lib" ]; }
 
-# Names of what is missing: java, maven, openssl, chromedriver, go, nodejs, npm, curl.
+# Names of what is missing: java, maven, openssl, chromedriver, python3-pip, systemd, go, nodejs, npm, curl.
 missing() {
     ./java.sh >/dev/null 2>&1 || echo java
     has mvn || cached || echo maven
@@ -22,6 +22,10 @@ missing() {
     has openssl || echo openssl
     # Drives Chromium or Chrome, whichever it finds.
     has chromedriver || echo chromedriver
+    # Gets the checkers of what is under deploy/.
+    python3 -m pip --version >/dev/null 2>&1 || echo python3-pip
+    # Checks units; nothing of it is started.
+    [ "$(uname -s)" != Linux ] || has systemd-analyze || echo systemd
     # Clients in other languages: tests/clients, deploy/clients.
     (cd ../clients/go && go list -m) >/dev/null 2>&1 || echo go
     node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' >/dev/null 2>&1 || echo nodejs
@@ -47,6 +51,7 @@ packages() { # NAME…: what the package manager here calls them
             *:java) java_package ;;
             Darwin:chromedriver) echo chromedriver google-chrome ;;
             *:chromedriver) echo chromium chromium-driver ;;
+            Darwin:python3-pip) echo python ;;
             Darwin:go) echo go ;;
             *:go) echo golang-go ;;
             Darwin:nodejs | Darwin:npm) echo node ;;
@@ -79,6 +84,14 @@ fi
 
 ./kafka.sh install
 ./kafka.sh verify
+
+gateways() { for name in envoy nginx caddy; do ../../deploy/sandbox/get.sh "$name" >/dev/null || return 1; done; }
+if ! gateways; then
+    # A new machine has no list of packages.
+    [ "$(id -u)" = 0 ] && [ "${CI:-}" = true ] && has apt-get || exit 1
+    apt-get update -qq
+    gateways
+fi
 ./clients.sh python javascript go >/dev/null
 ../../deploy/clients/get.sh go >/dev/null
 echo "tools: $("$(./java.sh)" -version 2>&1 | sed -n 1p), Kafka $KAFKA_VERSION, $(openssl version), $(chromedriver --version | cut -d' ' -f1-2)"

@@ -2,7 +2,8 @@
 //!
 //! It takes any client for one that exists, and the sandbox's own secret for the client's; what it gives is a
 //! token of a user of that name, so that policies about users count, unless it was blocked. What a resource demanded by
-//! a claims challenge, the client hands over as `claims`: a token is newer than the `nbf` in there, or there is none. SOURCE: OpenID Connect Core 1.0 section 5.5.
+//! a claims challenge, the client hands over as `claims`: a token is newer than the `nbf` in there, or there is none.
+//! SOURCE: OpenID Connect Core 1.0 section 5.5.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};

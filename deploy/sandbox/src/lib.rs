@@ -152,6 +152,10 @@ impl Sandbox {
     /// Where a part can't be had or does not come up; its log is in the message.
     pub async fn start(setup: Setup<'_>) -> Result<Self> {
         let Setup { gateway, ports, gateway_changes, caed_changes } = setup;
+        for port in ports.all() {
+            // Else whoever is there would be taken for one of ours.
+            drop(bound(port).await?);
+        }
         let folder = tempfile::tempdir()?;
         let path = folder.path();
         let certificates = Certificates::new()?;

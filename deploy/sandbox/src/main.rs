@@ -7,6 +7,7 @@ use caed_sandbox::gateway::Gateway;
 use caed_sandbox::issuer::{AUDIENCE, TENANT};
 use caed_sandbox::{Ports, Sandbox, Setup, sidecar_program};
 use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Brings up a gateway, an API, an issuer and caed on loopback, until it is interrupted.
 #[derive(Parser)]
@@ -19,10 +20,13 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> Result<()> {
     let Arguments { gateway } = Arguments::parse();
+    let mut interrupted = signal(SignalKind::interrupt())?;
+    let mut terminated = signal(SignalKind::terminate())?;
     // From the beginning on: what was started by then ends, too.
     tokio::select! {
         ended = run(gateway) => ended,
-        interrupted = tokio::signal::ctrl_c() => Ok(interrupted?),
+        _ = interrupted.recv() => Ok(()),
+        _ = terminated.recv() => Ok(()),
     }
 }
 

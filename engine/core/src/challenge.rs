@@ -10,7 +10,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::decision::{Challenge, Decision, Reason, Verdict};
-use crate::rules::{Issuer, TENANT_PLACEHOLDER};
+use crate::request::Token;
+use crate::rules::{Rules, TENANT_PLACEHOLDER};
 
 /// What precedes the code in the description, as clients and people know it.
 const DESCRIPTION: &str = "Continuous access evaluation resulted in challenge with result: \
@@ -46,11 +47,12 @@ pub fn description(code: &str) -> String {
 /// with any other.
 pub fn www_authenticate(
     decision: &Decision,
-    tenant: Option<&str>,
-    issuer: Option<&Issuer>,
+    token: Option<&Token<'_>>,
+    rules: &Rules,
 ) -> Option<String> {
     let mut header = Header(String::from("Bearer "));
-    let realm = tenant.unwrap_or_default();
+    let realm = token.map(Token::tenant).unwrap_or_default();
+    let issuer = token.and_then(|token| rules.bind(token.issuer(), token.tenant()).ok());
     match (decision.verdict, &decision.challenge) {
         (Verdict::Challenge, Some(challenge)) => {
             header.parameter("realm", realm);

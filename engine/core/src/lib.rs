@@ -26,7 +26,7 @@
 //! | [`retention`] | which records a log may drop |
 //! | [`request`], [`rules`] | what is asked, and what the operator decided |
 //! | `evaluate` | which policies apply |
-//! | [`decide`](mod@decide), [`decision`], [`challenge`] | who gets in, and how a refusal reads |
+//! | [`decide`](mod@decide), [`decision`], [`challenge`], [`refusal`] | who gets in, and how a refusal reads |
 //! | [`explain`](mod@explain), [`remedy`], `witness` | why, and what would change it |
 //! | [`inspect`] | what is known of a tenant and of a subject |
 //! | [`export`] | what is in force, so that it can be told again |
@@ -63,6 +63,7 @@ mod origin;
 pub mod policy;
 pub mod position;
 pub mod publish;
+pub mod refusal;
 pub mod remedy;
 pub mod request;
 pub mod retention;

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 
+use crate::freshness::At;
 use crate::snapshot::Snapshot;
 use crate::time::{Clock, UnixMillis};
 
@@ -32,6 +33,16 @@ pub struct SnapshotReader {
 
 /// A snapshot held for the length of one request.
 pub struct Loaded(Guard<Arc<Snapshot>>);
+
+/// The newest snapshot at an instant: what a question, or a batch of them, is decided by.
+pub struct Known {
+    /// The snapshot.
+    pub snapshot: Loaded,
+    /// The instant, with the age to decide by.
+    pub at: At,
+    /// How old the knowledge is; `None` where it was never known to be current.
+    pub age: Option<Duration>,
+}
 
 struct Cell {
     snapshot: ArcSwap<Snapshot>,
@@ -108,6 +119,17 @@ impl SnapshotReader {
         let by_monotonic = clock.monotonic().saturating_sub(Duration::from_millis(monotonic));
         Some(by_monotonic.max(clock.now().since(wall)))
     }
+
+    /// What is known now. Once per request.
+    pub fn known(&self, clock: &dyn Clock) -> Known {
+        // The age first: what is published in between is younger than it says, never older.
+        let age = self.age(clock);
+        let snapshot = self.load();
+        // What was never known to be current is as old as the process, at whose start the monotonic clock
+        // began. (A log that has never said where it ends says so within its first second.)
+        let log_age = age.unwrap_or_else(|| clock.monotonic());
+        Known { snapshot, at: At { now: clock.now(), log_age }, age }
+    }
 }
 
 impl Deref for Loaded {
@@ -147,9 +169,14 @@ mod tests {
         let (mut publisher, reader) = cell(builder.freeze());
         let age = |wall, monotonic| reader.age(&Set(wall, monotonic)).map(|age| age.as_millis());
         assert_eq!(age(1_000_000, 500), None, "never known to be current");
+        let Known { at, age: known, .. } = reader.known(&Set(1_000_000, 500));
+        assert_eq!((at.log_age.as_millis(), known), (500, None), "as old as the process");
         publisher.confirm_current(UnixMillis::from_millis(1_000_000), Duration::from_millis(500));
         assert_eq!(age(1_000_000, 500), Some(0));
         assert_eq!(age(1_000_007, 503), Some(7));
+        let Known { at, age: known, .. } = reader.known(&Set(1_000_007, 503));
+        assert_eq!((at.log_age, known), (Duration::from_millis(7), Some(at.log_age)));
+        assert_eq!(at.now.as_millis(), 1_000_007);
         assert_eq!(age(1_000_002, 520), Some(20), "the wall clock was set back");
         assert_eq!(age(9_000_000, 510), Some(8_000_000), "the host was suspended");
         assert_eq!(age(900_000, 400), Some(0), "both were set back");

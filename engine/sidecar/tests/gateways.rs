@@ -92,12 +92,20 @@ fn header(headers: &[HeaderValueOption], name: &str) -> String {
     found.map(|header| String::from_utf8(header.value.clone()).expect("text")).unwrap_or_default()
 }
 
-/// What a gateway is answered over HTTP.
+/// What a gateway is answered over HTTP. It sends what Traefik is documented to send, of which others send less.
 fn asked_over_http(sidecar: &Sidecar, path: &str, token: &str) -> Answer {
     let authorization = format!("Bearer {token}");
     let headers = [
+        ("Accept-Encoding", "gzip"),
         ("Authorization", authorization.as_str()),
         ("X-Forwarded-For", CLIENT),
+        ("X-Forwarded-Host", "files.example"),
+        ("X-Forwarded-Method", "POST"),
+        ("X-Forwarded-Port", "443"),
+        ("X-Forwarded-Proto", "https"),
+        ("X-Forwarded-Server", "traefik-1"),
+        ("X-Forwarded-Uri", "/files?peer=10.0.0.1"),
+        ("X-Real-Ip", CLIENT),
         ("X-Caed-Peer", CLIENT),
     ];
     let (status, head) = get_with(sidecar.http(), path, &headers);

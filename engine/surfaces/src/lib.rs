@@ -5,7 +5,7 @@
 //!
 //! | module | noun |
 //! |---|---|
-//! | [`pdp`] | the policy decision point: the only caller of `decide` |
+//! | [`pdp`] | the policy decision point: the only caller of `decide` here |
 //! | [`native`] | the gRPC services of `caed.v1` |
 //! | `gateway` | what gateways ask, whatever they speak |
 //! | [`ext_authz`] | Envoy's external authorization over gRPC |

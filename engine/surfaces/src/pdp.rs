@@ -1,4 +1,4 @@
-//! The policy decision point: the only caller of [`decide`].
+//! The policy decision point: the only caller of [`decide`] here.
 //!
 //! It adds to a decision what is not the snapshot's: the clock's `now`, how old the knowledge is,
 //! and the count of what was answered.
@@ -17,7 +17,7 @@ use caed_core::explain::{Explanation, explain};
 use caed_core::freshness::At;
 use caed_core::ids::Name;
 use caed_core::inspect::SourceView;
-use caed_core::publish::{Loaded, SnapshotReader};
+use caed_core::publish::{Known, Loaded, SnapshotReader};
 use caed_core::request::{AccessRequest, Seen, Token, Unusable};
 use caed_core::rules::{Issuer, Issuers, Profile, SHIPPED};
 use caed_core::snapshot::Snapshot;
@@ -63,7 +63,7 @@ pub struct Profiles {
 pub struct Moment<'p> {
     pdp: &'p Pdp,
     snapshot: Loaded,
-    now: UnixMillis,
+    at: At,
     /// How old the knowledge is; `None` where it was never known to be current.
     pub age: Option<Duration>,
 }
@@ -123,19 +123,17 @@ impl Pdp {
 
     /// Loads the newest snapshot. Once per request.
     pub fn moment(&self) -> Moment<'_> {
-        // The age first: what is published in between is younger than it says, never older.
-        let age = self.age();
-        let snapshot = self.reader.load();
-        Moment { pdp: self, snapshot, now: self.clock.now(), age }
+        let Known { snapshot, at, age } = self.reader.known(&*self.clock);
+        Moment { pdp: self, snapshot, at, age }
     }
 
     /// Whether this process should be asked, or another one that knows more.
     pub fn readiness(&self) -> Readiness {
-        let snapshot = self.reader.load();
+        let Known { snapshot, at, age: _ } = self.reader.known(&*self.clock);
         if !snapshot.is_caught_up() {
             return Readiness::Reading;
         }
-        let age = self.log_age(self.age());
+        let age = at.log_age;
         if age > snapshot.rules().stale_after.log {
             Readiness::Stale(age)
         } else {
@@ -146,12 +144,6 @@ impl Pdp {
     /// How old the knowledge is; `None` where it was never known to be current.
     pub fn age(&self) -> Option<Duration> {
         self.reader.age(&*self.clock)
-    }
-
-    /// An age to decide by: what was never known to be current is as old as the process. (A log that has
-    /// never said where it ends says so within its first second.)
-    fn log_age(&self, age: Option<Duration>) -> Duration {
-        age.unwrap_or_else(|| self.uptime())
     }
 
     /// What was answered so far.
@@ -168,7 +160,7 @@ impl Pdp {
 impl Moment<'_> {
     /// The instant that decisions are made at.
     pub const fn now(&self) -> UnixMillis {
-        self.now
+        self.at.now
     }
 
     /// The profile of a name; of no name, the configured one.
@@ -185,7 +177,7 @@ impl Moment<'_> {
     /// as are shown.
     pub fn silent_sources(&self) -> Vec<(&Name, SourceView)> {
         let mut all: Vec<_> = self.expected_sources().collect();
-        all.sort_by_key(|(_, view)| Reverse(view.age(self.now)));
+        all.sort_by_key(|(_, view)| Reverse(view.age(self.at.now)));
         all.truncate(limits::SOURCES_SHOWN_MAX);
         all
     }
@@ -198,7 +190,7 @@ impl Moment<'_> {
         seen: Seen,
     ) -> Decision {
         let request = AccessRequest { token, profile, seen };
-        let decision = decide(&self.snapshot, &request, self.at());
+        let decision = decide(&self.snapshot, &request, self.at);
         self.pdp.counts.add(&decision);
         self.see_age(&request.token, &decision);
         if decision.notes.ip_variation && decision.verdict == Verdict::Allow {
@@ -219,7 +211,7 @@ impl Moment<'_> {
             && let Some(issued) = token.issued_at()
             && let Ok(issuer) = self.rules().bind(token.issuer(), token.tenant())
         {
-            let age_s = self.now.floor_to_second().as_seconds().saturating_sub(issued);
+            let age_s = self.at.now.floor_to_second().as_seconds().saturating_sub(issued);
             self.pdp.token_ages.see(issuer, age_s);
         }
     }
@@ -232,11 +224,7 @@ impl Moment<'_> {
         profile: &Profile,
         seen: Seen,
     ) -> Explanation {
-        explain(&self.snapshot, &AccessRequest { token, profile, seen }, self.at())
-    }
-
-    fn at(&self) -> At {
-        At { now: self.now, log_age: self.pdp.log_age(self.age) }
+        explain(&self.snapshot, &AccessRequest { token, profile, seen }, self.at)
     }
 
     /// A judged token passed where policy blocks the address (D5): stolen, it would pass, too. So it
@@ -257,9 +245,7 @@ impl Moment<'_> {
         decision: &Decision,
         token: Option<&Token<'_>>,
     ) -> Option<String> {
-        let issuer =
-            token.and_then(|token| self.snapshot.rules().bind(token.issuer(), token.tenant()).ok());
-        challenge::www_authenticate(decision, token.map(Token::tenant), issuer)
+        challenge::www_authenticate(decision, token, self.snapshot.rules())
     }
 }
 

@@ -15,6 +15,8 @@
 //! | [`keyring`] | the keys of an issuer as they are now |
 //! | [`fetch`] | where keys come from, and who keeps them |
 //! | [`algorithm`] | the closed set of signatures that count |
+//! | [`bearer`] | the token of a request, out of its headers |
+//! | [`route`] | what the route of a request demands of its token |
 //! | `agreement` | whether claims are those of a token |
 //! | [`address`] | the client's address, out of what proxies passed on |
 //! | `remembered` | tokens that were verified before |
@@ -33,6 +35,7 @@
 pub mod address;
 mod agreement;
 pub mod algorithm;
+pub mod bearer;
 pub mod fetch;
 pub mod issuer;
 mod json;
@@ -42,6 +45,7 @@ pub mod limits;
 #[cfg(any(test, feature = "maker"))]
 pub mod maker;
 mod remembered;
+pub mod route;
 pub mod token;
 pub mod verifier;
 

@@ -8,6 +8,7 @@ use std::str;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use caed_core::request::Unusable;
 use caed_decode::claims::{self, InvalidPayload};
 use caed_proto::v1::TokenClaims;
 use serde_json::{Map, Value};
@@ -279,9 +280,13 @@ impl Refused {
         }
     }
 
-    /// Whether it is no fault of the token: its issuer's keys could not be had.
-    pub const fn is_unavailable(&self) -> bool {
-        matches!(self, Self::Unavailable { .. })
+    /// What a decision learns of it (T2): that the token is not believed, or, by no fault of its own, that nobody
+    /// can tell.
+    pub const fn unusable(&self) -> Unusable {
+        match self {
+            Self::Unavailable { .. } => Unusable::Unverifiable,
+            _ => Unusable::Unverified,
+        }
     }
 }
 

@@ -1,18 +1,19 @@
 //! Envoy's messages and ours, in both directions.
 
+use caed_core::refusal::HttpRefusal;
 use caed_proto::ext_authz::{
     Address, AttributeContext, CheckRequest, CheckResponse, DeniedHttpResponse, HeaderAppendAction,
     HeaderMap, HeaderValue, HeaderValueOption, HttpRequest, HttpStatus, Metadata, OkHttpResponse,
     Peer, Request, SocketAddress, Status, check_response,
 };
 use caed_proto::v1;
+use caed_trust::route::Route;
 use caed_trust::verifier::Verifier;
 use prost_types::{Struct, value::Kind};
 use serde_json::{Map, Number, Value};
 use tonic::Code;
 
 use crate::gateway::{Answer, Heard, Outcome, Said, Told};
-use crate::native::Route;
 
 /// The filter that verifies tokens, under whose name Envoy hands on their payloads.
 const JWT_AUTHN: &str = "envoy.filters.http.jwt_authn";
@@ -113,7 +114,7 @@ pub(super) fn response(answer: Answer) -> CheckResponse {
             let passed = OkHttpResponse { headers, headers_to_remove: removed };
             (Code::Ok, HttpResponse::OkResponse(passed))
         }
-        Outcome::Refuse { status, headers, body } => {
+        Outcome::Refuse(HttpRefusal { status, headers, body }) => {
             let code = match status {
                 401 => Code::Unauthenticated,
                 503 => Code::Unavailable,

@@ -13,9 +13,11 @@
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use caed_core::refusal::HttpRefusal;
+use caed_trust::route::Route;
+use percent_encoding::percent_decode_str;
 
 use crate::gateway::{Answer, Heard, Outcome, Told};
-use crate::native::Route;
 
 const PREFIX: &str = "/forward-auth/";
 
@@ -85,7 +87,7 @@ impl Dialect {
                 }
                 response
             }
-            Outcome::Refuse { status, headers, body } => {
+            Outcome::Refuse(HttpRefusal { status, headers, body }) => {
                 let mut response = Response::new(Body::from(body));
                 *response.status_mut() = self.status(status);
                 put(response.headers_mut(), headers);
@@ -108,28 +110,35 @@ impl Dialect {
     }
 }
 
-/// Reads the steps of a path. What is not known is refused: misspelt, it would demand nothing.
+/// Reads the steps of a path, `name=value` each. What has no `=` goes on with the value before it, so that one may hold
+/// slashes: some gateways escape a `%`, but none a slash. What is not known is refused: misspelt, it would demand nothing.
 fn steps(options: &str, heard: Heard, may_name_peer: bool) -> Result<Told, String> {
     let mut told = Told { heard, ..Told::default() };
-    // Each step is a field as forms write it, so that a value may hold what divides steps.
-    for step in options.split('/').filter(|step| !step.is_empty()) {
-        for (name, value) in form_urlencoded::parse(step.as_bytes()) {
-            let place = match &*name {
-                "profile" => &mut told.profile,
-                "tenant" => &mut told.route.tenant,
-                "audience" => &mut told.route.audience,
-                "peer" if may_name_peer => &mut told.peer,
-                _ => {
-                    return Err(format!(
-                        "`{name}` is not known in the path; use profile, tenant, audience, and peer behind nginx"
-                    ));
-                }
-            };
-            if !place.is_empty() || value.is_empty() {
-                return Err(format!("`{name}` stands in the path twice, or without a value"));
-            }
-            *place = value.into_owned();
+    let mut given: Vec<(&str, String)> = Vec::new();
+    for step in options.split('/') {
+        match (step.split_once('='), given.last_mut()) {
+            (Some((name, value)), _) => given.push((name, value.to_owned())),
+            (None, Some((_, value))) => value.extend(["/", step]),
+            (None, None) if step.is_empty() => {}
+            (None, None) => given.push((step, String::new())),
         }
+    }
+    for (name, value) in given {
+        let place = match name {
+            "profile" => &mut told.profile,
+            "tenant" => &mut told.route.tenant,
+            "audience" => &mut told.route.audience,
+            "peer" if may_name_peer => &mut told.peer,
+            _ => {
+                return Err(format!(
+                    "`{name}` is not known in the path; use profile, tenant, audience, and peer behind nginx"
+                ));
+            }
+        };
+        if !place.is_empty() || value.is_empty() {
+            return Err(format!("`{name}` stands in the path twice, or without a value"));
+        }
+        *place = percent_decode_str(&value).decode_utf8_lossy().into_owned();
     }
     Ok(told)
 }

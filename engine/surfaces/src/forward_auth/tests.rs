@@ -55,6 +55,13 @@ async fn every_gateway_is_answered_in_its_dialect() {
             "203.0.113.9",
         ),
         ("/forward-auth/nginx/audience=api%3A%2F%2Fmail", &[anna], 401, ""),
+        ("/forward-auth/nginx/audience=api://files/tenant=contoso", &[anna], 200, "unknown"),
+        ("/forward-auth/nginx/audience=api://mail/tenant=contoso", &[anna], 401, ""),
+        // To the letter: neither is the same without its end.
+        ("/forward-auth/nginx/audience=api://files/", &[anna], 401, ""),
+        ("/forward-auth/nginx/audience=api:", &[anna], 401, ""),
+        ("/forward-auth/nginx/audience", &[anna], 403, ""),
+        ("/forward-auth/nginx//", &[anna], 200, "unknown"),
         ("/forward-auth/nginx", &[gone], 401, ""),
         ("/forward-auth/nginx", &[], 401, ""),
         ("/forward-auth/caddy", &[anna, ("x-forwarded-for", "203.0.113.9")], 200, "203.0.113.9"),

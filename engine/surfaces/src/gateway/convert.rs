@@ -1,15 +1,16 @@
-//! Headers that gateways pass on, and the headers and bodies of answers, in no dialect.
+//! Headers that gateways pass on, and those that a resource gets, in no dialect.
 
 use std::fmt::Write;
 
-use caed_core::challenge;
+use caed_core::refusal::HttpRefusal;
 use caed_core::request::Seen;
 use caed_proto::v1;
 use caed_proto::v1::client_address::Is;
-use serde_json::json;
+use caed_trust::bearer;
+use caed_trust::route::Route;
 
 use super::{Answer, Outcome, Question, Said, Told};
-use crate::native::{Answered, Route};
+use crate::native::Answered;
 use crate::words;
 
 /// What the names of headers begin with that a resource has from us, or not at all.
@@ -22,8 +23,6 @@ const TENANT: &str = "x-caed-tenant";
 const SUBJECT: &str = "x-caed-subject";
 /// The address that counted.
 const ADDRESS: &str = "x-caed-address";
-
-const BEARER: &str = "Bearer";
 
 /// The headers of a request that count.
 #[derive(Clone, Debug, Default)]
@@ -73,7 +72,7 @@ pub(crate) fn question(told: Told) -> Option<Question> {
     use v1::evaluate_request::Token;
     let Told { heard, peer, claims, profile, route } = told;
     let Heard { authorization, x_forwarded_for, forwarded, ours: _ } = heard;
-    let bearer = bearer(&authorization);
+    let bearer = bearer::token(&authorization);
     let (token, presented) = match (claims, bearer) {
         (Some(claims), bearer) => {
             (Token::Claims(in_tenant(claims, &route)), bearer.unwrap_or_default())
@@ -94,21 +93,6 @@ fn in_tenant(mut claims: v1::TokenClaims, route: &Route) -> v1::TokenClaims {
         claims.tid = Some(route.tenant.clone());
     }
     claims
-}
-
-/// The bearer token of a request. Gateways make one line of several with commas between them, so that nobody can
-/// tell how many there were: where a bearer token is not alone the whole is taken for one, and is none that anybody
-/// believes (T2).
-fn bearer(lines: &[String]) -> Option<String> {
-    let text = lines.join(",");
-    let mut credentials = text.split(',').map(str::trim);
-    let token = credentials.clone().find_map(|credential| {
-        let (scheme, token) = credential.split_once([' ', '\t']).unwrap_or((credential, ""));
-        scheme.eq_ignore_ascii_case(BEARER).then_some(token.trim())
-    })?;
-    let is_alone = credentials.nth(1).is_none();
-    let token = if is_alone { token.to_owned() } else { text };
-    (!token.is_empty()).then_some(token)
 }
 
 /// The answer to a request with a token.
@@ -149,59 +133,32 @@ pub(crate) fn answer(answered: &Answered<'_>, ours: Vec<String>) -> Answer {
     Answer { outcome, said }
 }
 
-/// What the client of a refused request is told: no more than it must know.
+/// What the client of a refused request is told.
 fn refused(reply: &v1::EvaluateReply) -> Outcome {
     let v1::EvaluateReply { http_status, www_authenticate, retry_after_s, challenge, .. } = reply;
-    let message = match (challenge, http_status) {
-        (Some(asked), _) => challenge::description(&asked.code),
-        (None, 401) => "The access token is not accepted".to_owned(),
-        (None, 503) => "Whether to let the access token in can not be told now".to_owned(),
-        (None, _) => "The access token is not let in here".to_owned(),
-    };
     let status = u16::try_from(*http_status).unwrap_or(FORBIDDEN);
-    refuse(status, www_authenticate, *retry_after_s, &message)
+    let code = challenge.as_ref().map(|asked| asked.code.as_str());
+    Outcome::Refuse(HttpRefusal::of_token(status, www_authenticate, *retry_after_s, code))
 }
 
 const FORBIDDEN: u16 = 403;
 
-/// The answer to a request without a token: what is needed, and no error. SOURCE: RFC 6750 section 3.1.
+/// The answer to a request without a token.
 pub(crate) fn without_token() -> Answer {
-    let outcome = refuse(401, BEARER, 0, "The request bears no access token");
+    let outcome = Outcome::Refuse(HttpRefusal::without_token());
     Answer { outcome, said: said("token_missing", "the request bears no bearer token") }
 }
 
 /// The answer to what can't be asked: the gateway's fault, which clients learn nothing of.
 pub(crate) fn unasked(detail: &str) -> Answer {
     tracing::debug!(detail, "a gateway asked what can't be answered");
-    let outcome = refuse(FORBIDDEN, "", 0, "The request can not be judged");
+    let outcome = Outcome::Refuse(HttpRefusal::unasked());
     Answer { outcome, said: said("not_asked", detail) }
 }
 
 fn said(reason: &str, detail: &str) -> Said {
     let (decision, reason) = ("deny".to_owned(), reason.to_owned());
     Said { decision, reason, detail: detail.to_owned(), ..Said::default() }
-}
-
-/// A refusal. No cache keeps it, and pages of other origins can read the challenge.
-fn refuse(status: u16, www_authenticate: &str, retry_after_s: u32, message: &str) -> Outcome {
-    let code = match status {
-        401 => "InvalidAuthenticationToken",
-        503 => "ServiceUnavailable",
-        _ => "AccessDenied",
-    };
-    let mut headers = vec![
-        ("cache-control", "no-store".to_owned()),
-        ("content-type", "application/json".to_owned()),
-    ];
-    if !www_authenticate.is_empty() {
-        headers.push(("www-authenticate", www_authenticate.to_owned()));
-        headers.push(("access-control-expose-headers", "WWW-Authenticate".to_owned()));
-    }
-    if retry_after_s > 0 {
-        headers.push(("retry-after", retry_after_s.to_string()));
-    }
-    let body = json!({"error": {"code": code, "message": message}}).to_string();
-    Outcome::Refuse { status, headers, body }
 }
 
 /// An id as a header can bear it: visible ASCII as it is, but `%` and what divides values; everything else in
@@ -221,34 +178,6 @@ fn encoded(id: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_token_is_what_stands_alone_behind_bearer() {
-        for (lines, expected) in [
-            (&[][..], None),
-            (&["Bearer a.b.c"], Some("a.b.c")),
-            (&["bearer a.b.c"], Some("a.b.c")),
-            (&["BEARER   a.b.c  "], Some("a.b.c")),
-            (&["Bearer\ta.b.c"], Some("a.b.c")),
-            (&["Bearer"], None),
-            (&["Bearer "], None),
-            (&[""], None),
-            (&["Basic YTpi"], None),
-            (&["BearerX a.b.c"], None),
-            (&["DPoP a.b.c"], None),
-            (&["Digest username=\"a\", realm=\"b\""], None),
-            (&["Basic YTpi", "Basic YTpi"], None),
-            // Two, whichever way a gateway writes them: one of them could be the resource's.
-            (&["Bearer a.b.c", "Bearer d.e.f"], Some("Bearer a.b.c,Bearer d.e.f")),
-            (&["Bearer a.b.c,Bearer d.e.f"], Some("Bearer a.b.c,Bearer d.e.f")),
-            (&["Bearer a.b.c", "Bearer a.b.c"], Some("Bearer a.b.c,Bearer a.b.c")),
-            (&["Basic YTpi, bearer d.e.f"], Some("Basic YTpi, bearer d.e.f")),
-            (&["Bearer a.b.c,"], Some("Bearer a.b.c,")),
-        ] {
-            let lines: Vec<_> = lines.iter().map(|line| (*line).to_owned()).collect();
-            assert_eq!(bearer(&lines).as_deref(), expected, "{lines:?}");
-        }
-    }
 
     #[test]
     fn names_are_ours_however_a_resource_reads_them() {

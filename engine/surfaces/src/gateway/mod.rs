@@ -14,9 +14,11 @@
 
 pub(crate) mod convert;
 
+use caed_core::refusal::HttpRefusal;
 use caed_proto::v1;
+use caed_trust::route::Route;
 
-use crate::native::{self, Parts, Route};
+use crate::native::{self, Parts};
 use crate::rights::Rights;
 pub(crate) use convert::Heard;
 
@@ -60,13 +62,7 @@ pub(crate) enum Outcome {
         removed: Vec<String>,
     },
     /// The client is answered.
-    Refuse {
-        /// With this status.
-        status: u16,
-        headers: Vec<(&'static str, String)>,
-        /// JSON.
-        body: String,
-    },
+    Refuse(HttpRefusal),
 }
 
 /// What the gateway may log.

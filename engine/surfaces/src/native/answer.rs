@@ -4,9 +4,10 @@
 //! answered otherwise than the rest.
 
 use caed_proto::v1;
+use caed_trust::route::Route;
 use tonic::Status;
 
-use super::belief::{Belief, Route};
+use super::belief::Belief;
 use super::{Parts, convert};
 use crate::pdp::Moment;
 use crate::rights::{Right, Rights};

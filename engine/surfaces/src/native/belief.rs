@@ -6,24 +6,14 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use caed_core::ids::Name;
 use caed_core::request::{Seen, Token, Unusable};
 use caed_decode::claims;
 use caed_proto::v1;
 use caed_trust::address::{Chain, Client, Forwarding, Header, Unknown};
+use caed_trust::route::Route;
 use tonic::Status;
 
 use super::Parts;
-
-/// What the route that a request takes demands of its token, by the word of whoever asks (T2): a text that is empty
-/// demands nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Route {
-    /// The tenant that it is for.
-    pub(crate) tenant: String,
-    /// An audience that the token must name.
-    pub(crate) audience: String,
-}
 
 /// What is believed of one request.
 #[derive(Clone, Debug)]
@@ -71,14 +61,7 @@ impl<'r> Belief<'r> {
             }
             Some(Token::Jwt(token)) => match parts.verifier.verify(token.as_bytes()).await {
                 Ok(claims) => Presented::Verified(claims),
-                Err(refused) => {
-                    let unusable = if refused.is_unavailable() {
-                        Unusable::Unverifiable
-                    } else {
-                        Unusable::Unverified
-                    };
-                    Presented::Refused(unusable, refused.to_string())
-                }
+                Err(refused) => Presented::Refused(refused.unusable(), refused.to_string()),
             },
             None => {
                 return Err(Status::invalid_argument(format!(
@@ -87,7 +70,7 @@ impl<'r> Belief<'r> {
                 )));
             }
         };
-        let token = route.passed(token);
+        let token = token.on(route);
         let (seen, forwarded) = seen_of(client.as_ref(), &parts.forwarding);
         Ok(Self { token, seen, forwarded })
     }
@@ -170,31 +153,19 @@ impl<'r> Belief<'r> {
     }
 }
 
-impl Route {
-    /// The token, unless it is not for this route.
-    fn passed<'r>(&self, token: Presented<'r>) -> Presented<'r> {
-        let claims = match &token {
-            Presented::Given(claims) => claims,
-            Presented::Verified(claims) => &**claims,
-            Presented::Refused(..) => return token,
+impl Presented<'_> {
+    /// The token, unless it is not for its route.
+    fn on(self, route: &Route) -> Self {
+        let claims = match &self {
+            Self::Given(claims) => claims,
+            Self::Verified(claims) => &**claims,
+            Self::Refused(..) => return self,
         };
-        // A token that names no tenant is none (D1).
-        let is_of = |tenant: &String| is_same_tenant(tenant, &self.tenant);
-        let problem = if !self.tenant.is_empty() && !claims.tid.as_ref().is_none_or(is_of) {
-            "the token is of another tenant than its route is for"
-        } else if !self.audience.is_empty() && !claims.aud.contains(&self.audience) {
-            "the token is not for the audience that its route demands"
-        } else {
-            return token;
-        };
-        Presented::Refused(Unusable::Unverified, problem.to_owned())
+        match route.check(claims) {
+            Ok(()) => self,
+            Err(problem) => Self::Refused(Unusable::Unverified, problem.to_string()),
+        }
     }
-}
-
-/// Whether two texts name one tenant (T4).
-fn is_same_tenant(one: &str, other: &str) -> bool {
-    let name = |text| Name::parse(text).ok();
-    one == other || name(one).is_some_and(|one| name(other) == Some(one))
 }
 
 /// The address, or that there is none to believe (D6).

@@ -9,7 +9,6 @@ mod convert;
 mod service;
 
 pub(crate) use answer::{Answered, answered};
-pub(crate) use belief::Route;
 pub(crate) use convert::issuers::issuers;
 
 use std::sync::Arc;
@@ -23,6 +22,7 @@ use caed_proto::v1::access_evaluation_server::AccessEvaluationServer;
 use caed_proto::v1::event_publisher_server::EventPublisherServer;
 use caed_proto::v1::operations_server::OperationsServer;
 use caed_trust::address::Forwarding;
+use caed_trust::route::Route;
 use caed_trust::verifier::Verifier;
 use tokio::runtime::Handle;
 use tonic::service::Routes;

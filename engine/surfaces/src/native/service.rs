@@ -8,6 +8,7 @@ use caed_proto::v1;
 use caed_proto::v1::access_evaluation_server::AccessEvaluation;
 use caed_proto::v1::event_publisher_server::EventPublisher;
 use caed_proto::v1::operations_server::Operations;
+use caed_trust::route::Route;
 use futures_util::stream::{self, Stream, StreamExt, TryStreamExt};
 use prost::Message;
 use tokio::sync::mpsc;
@@ -16,7 +17,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::Parts;
 use super::answer::{Answered, answered, check_vouched};
-use super::belief::{Belief, Route};
+use super::belief::Belief;
 use super::convert;
 use crate::limits;
 use crate::pdp::Moment;

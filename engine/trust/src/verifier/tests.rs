@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use caed_core::request::Unusable;
 use caed_decode::claims::Names;
 use serde_json::{Value, json};
 use tokio::time::{Instant, advance, sleep};
@@ -135,7 +136,7 @@ async fn keys_that_nobody_could_look_at_for_too_long_count_no_more() {
     }
     advance(Duration::from_millis(1)).await;
     let refused = verifier.verify(&old).await.expect_err("too old");
-    assert_eq!((refused.is_unavailable(), &refused), (true, &unavailable()));
+    assert_eq!((refused.unusable(), &refused), (Unusable::Unverifiable, &unavailable()));
     assert_eq!(verifier.verify(&new).await, Err(unavailable()));
     assert_eq!(count(&verifier, "unavailable"), 3);
     let report = keys.report();

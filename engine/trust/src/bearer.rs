@@ -1,0 +1,50 @@
+//! The bearer token of a request, out of its lines of `Authorization`. SOURCE: RFC 6750 section 2.1.
+
+const BEARER: &str = "Bearer";
+
+/// The bearer token of these lines. Gateways make one line of several with commas between them, so that nobody can
+/// tell how many there were: where a bearer token is not alone the whole is taken for one, and is none that anybody
+/// believes (T2).
+pub fn token<Line: AsRef<str>>(lines: &[Line]) -> Option<String> {
+    let text = lines.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(",");
+    let mut credentials = text.split(',').map(str::trim);
+    let token = credentials.clone().find_map(|credential| {
+        let (scheme, token) = credential.split_once([' ', '\t']).unwrap_or((credential, ""));
+        scheme.eq_ignore_ascii_case(BEARER).then_some(token.trim())
+    })?;
+    let is_alone = credentials.nth(1).is_none();
+    let token = if is_alone { token.to_owned() } else { text };
+    (!token.is_empty()).then_some(token)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_what_stands_alone_behind_bearer() {
+        for (lines, expected) in [
+            (&[][..], None),
+            (&["Bearer a.b.c"], Some("a.b.c")),
+            (&["bearer a.b.c"], Some("a.b.c")),
+            (&["BEARER   a.b.c  "], Some("a.b.c")),
+            (&["Bearer\ta.b.c"], Some("a.b.c")),
+            (&["Bearer"], None),
+            (&["Bearer "], None),
+            (&[""], None),
+            (&["Basic YTpi"], None),
+            (&["BearerX a.b.c"], None),
+            (&["DPoP a.b.c"], None),
+            (&["Digest username=\"a\", realm=\"b\""], None),
+            (&["Basic YTpi", "Basic YTpi"], None),
+            // Two, whichever way a gateway writes them: one of them could be the resource's.
+            (&["Bearer a.b.c", "Bearer d.e.f"], Some("Bearer a.b.c,Bearer d.e.f")),
+            (&["Bearer a.b.c,Bearer d.e.f"], Some("Bearer a.b.c,Bearer d.e.f")),
+            (&["Bearer a.b.c", "Bearer a.b.c"], Some("Bearer a.b.c,Bearer a.b.c")),
+            (&["Basic YTpi, bearer d.e.f"], Some("Basic YTpi, bearer d.e.f")),
+            (&["Bearer a.b.c,"], Some("Bearer a.b.c,")),
+        ] {
+            assert_eq!(token(lines).as_deref(), expected, "{lines:?}");
+        }
+    }
+}
