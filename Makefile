@@ -42,7 +42,7 @@ sandbox-caddy: ## The same behind Caddy.
 check: need ## The quick inner loop: format, lints, docs, every test without other real parts, benches once.
 	@$(STAGE) format   cargo fmt --all --check
 	@$(STAGE) lints    cargo clippy --workspace --all-targets --quiet -- -D warnings
-	@$(STAGE) lints-of-real-parts cargo clippy --workspace --test kafka --test fleet --test browser --test real_gateways --quiet -- -D warnings
+	@$(STAGE) lints-of-real-parts cargo clippy --workspace --test kafka --test fleet --test browser --test real_gateways --test clients --quiet -- -D warnings
 	@$(STAGE) docs     env RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --workspace --no-deps --document-private-items --quiet
 	@$(STAGE) tests    cargo test --workspace --quiet
 	@$(STAGE) benches  cargo test --workspace --bench micro --quiet
@@ -56,6 +56,7 @@ test: tools ## Everything that must hold: `make check`, then a real Kafka, a rea
 	@$(STAGE) fleet      cargo test --workspace --test fleet -- --nocapture
 	@$(STAGE) browser    cargo test --workspace --test browser
 	@$(STAGE) gateways   cargo test --workspace --test real_gateways
+	@$(STAGE) clients    cargo test --workspace --test clients
 	@$(STAGE) demo       $(MAKE) --no-print-directory demo
 	@$(STAGE) quickstarts python3 tests/tools/quickstarts.py
 	@$(STAGE) deploy     ./tests/tools/deploy.sh

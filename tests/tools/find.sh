@@ -14,7 +14,7 @@ has() { command -v "$1" >/dev/null 2>&1; }
 
 cached() { [ -d "${XDG_CACHE_HOME:-$HOME/.cache}/caed/kafka-$KAFKA_VERSION/lib" ]; }
 
-# Names of what is missing: java, maven, openssl, curl, chromedriver, python3-pip, systemd.
+# Names of what is missing: java, maven, openssl, curl, chromedriver, python3-pip, systemd, go, nodejs, npm.
 missing() {
     ./java.sh >/dev/null 2>&1 || echo java
     has mvn || cached || echo maven
@@ -28,6 +28,10 @@ missing() {
     python3 -m pip --version >/dev/null 2>&1 || echo python3-pip
     # Checks units; nothing of it is started.
     [ "$(uname -s)" != Linux ] || has systemd-analyze || echo systemd
+    # Clients in other languages: tests/clients, deploy/clients.
+    (cd ../clients/go && go list -m) >/dev/null 2>&1 || echo go
+    node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' >/dev/null 2>&1 || echo nodejs
+    has npm || echo npm
 }
 
 # The package of a Java that is new enough. Distributions carry different ones.
@@ -49,6 +53,9 @@ packages() { # NAME…: what the package manager here calls them
             Darwin:chromedriver) echo chromedriver google-chrome ;;
             *:chromedriver) echo chromium chromium-driver ;;
             Darwin:python3-pip) echo python ;;
+            Darwin:go) echo go ;;
+            *:go) echo golang-go ;;
+            Darwin:nodejs | Darwin:npm) echo node ;;
             *) echo "$name" ;;
         esac
     done
@@ -70,6 +77,9 @@ if [ -n "$names" ]; then
     esac
     # shellcheck disable=SC2046,SC2086
     echo "missing for the tests: $(echo $names). Get it with: $command $(echo $(packages $names))" >&2
+    case $names in
+        *go* | *node*) echo "Node.js must be 20 or newer; Go $(sed -n 's/^go //p' ../clients/go/go.mod), or one from 1.21 on that may get that by itself" >&2 ;;
+    esac
     exit 1
 fi
 
@@ -83,4 +93,6 @@ if ! gateways; then
     apt-get update -qq
     gateways
 fi
+./clients.sh python javascript go >/dev/null
+../../deploy/clients/get.sh go >/dev/null
 echo "tools: $("$(./java.sh)" -version 2>&1 | sed -n 1p), Kafka $KAFKA_VERSION, $(openssl version), $(chromedriver --version | cut -d' ' -f1-2)"

@@ -174,6 +174,12 @@ def played(desk, printed):
     assert challenge and 'error="insufficient_claims"' in challenge[0] and 'claims="' in challenge[0], said
 
 
+def signed_in(desk):
+    """The shell has the token that the sandbox's first lines get."""
+    printed = desk.serving["make sandbox-envoy"].said()
+    desk.types(printed[printed.index("  # A token"):printed.index("  # The API")])
+
+
 def traefik(desk, snippet):
     """Traefik is not here; what it is told to ask is asked, and the headers that it is told to copy come."""
     (address,) = re.findall(r"address: (\S+)", snippet)
@@ -195,6 +201,7 @@ def traefik(desk, snippet):
 
 
 RUN = ("make run",)
+SANDBOX = ("make sandbox-envoy",)
 
 # To add a command: a line with how it starts (the longest start that fits is taken), what it exits with, a word that it
 # prints, and what serves meanwhile. A block that is no command is known by how its first line starts.
@@ -257,6 +264,13 @@ QUICKSTARTS = {
         NotRun("GATEWAY_TLS=", "there is no Docker daemon; tests/tools/deploy.sh checks the file"),
         *(NotRun(f"kubectl {what}", "there is no cluster; tests/tools/deploy.py runs what it would run")
           for what in ("create secret tls", "create secret generic", "apply", "rollout", "exec")),
+    ],
+    "deploy/clients/README.md": [
+        Run("folder=$(deploy/clients/get.sh python)"),
+        Serve("PYTHONPATH=$folder/libraries python3", beside=SANDBOX, ready="http://127.0.0.1:8081/report", program="python3", code=-15),
+        Run("folder=$(deploy/clients/get.sh go)"),
+        Serve('"$folder/api"', beside=SANDBOX, ready="http://127.0.0.1:8081/report", program="api", code=-15),
+        Run("curl -i http://127.0.0.1:8081/report", says="200 OK", beside=(*SANDBOX, '"$folder/api"'), before=signed_in),
     ],
 }
 

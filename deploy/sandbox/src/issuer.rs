@@ -1,9 +1,11 @@
 //! A small issuer of tokens, in the form that Entra's has: metadata, keys, and tokens for applications.
 //!
 //! It takes any client for one that exists, and the sandbox's own secret for the client's; what it gives is a
-//! token of a user of that name, so that policies about users count. What a resource demanded by a claims challenge, the client hands over as `claims`: a token
-//! is newer than the `nbf` in there, or there is none. SOURCE: OpenID Connect Core 1.0 section 5.5.
+//! token of a user of that name, so that policies about users count, unless it was blocked. What a resource demanded by
+//! a claims challenge, the client hands over as `claims`: a token is newer than the `nbf` in there, or there is none.
+//! SOURCE: OpenID Connect Core 1.0 section 5.5.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -42,13 +44,16 @@ struct Shared {
     secret: String,
     /// The `claims` of every request for a token, as they came, in order.
     handed_over: Mutex<Vec<(String, Option<String>)>>,
+    /// Who gets no token.
+    blocked: Mutex<HashSet<String>>,
 }
 
 impl Issuer {
     /// An issuer at `url` whose clients have this secret.
     pub fn new(url: &str, secret: &str) -> Self {
         let (url, secret) = (url.to_owned(), secret.to_owned());
-        Self { shared: Arc::new(Shared { url, secret, handed_over: Mutex::default() }) }
+        let (handed_over, blocked) = (Mutex::default(), Mutex::default());
+        Self { shared: Arc::new(Shared { url, secret, handed_over, blocked }) }
     }
 
     /// Its name, as tokens have it.
@@ -81,6 +86,16 @@ impl Issuer {
         let all = self.shared.handed_over.lock().unwrap_or_else(PoisonError::into_inner);
         let mine = all.iter().filter(|(whose, _)| whose == client);
         mine.map(|(_, claims)| claims.clone()).collect()
+    }
+
+    /// Gives this client no token any more, as where its account is disabled.
+    pub fn block(&self, client: &str) {
+        let mut blocked = self.shared.blocked.lock().unwrap_or_else(PoisonError::into_inner);
+        blocked.insert(client.to_owned());
+    }
+
+    fn is_blocked(&self, client: &str) -> bool {
+        self.shared.blocked.lock().unwrap_or_else(PoisonError::into_inner).contains(client)
     }
 
     /// A token that was issued then, to a client that can answer a challenge, or can't.
@@ -143,13 +158,19 @@ async fn token(State(issuer): State<Issuer>, form: String) -> Response {
         return refused("invalid_client", "client_secret is not the sandbox's");
     }
     let scope = format!("{AUDIENCE}/.default");
-    if field("scope").as_deref() != Some(&scope) {
-        return refused("invalid_scope", &format!("scope is not {scope}"));
+    // Beside it libraries ask for those of sign-ins.
+    if !field("scope").is_some_and(|asked| asked.split(' ').any(|asked| asked == scope)) {
+        return refused("invalid_scope", &format!("scope has no {scope}"));
     }
     let claims = field("claims");
     {
         let mut all = issuer.shared.handed_over.lock().unwrap_or_else(PoisonError::into_inner);
         all.push((client.clone(), claims.clone()));
+    }
+    if issuer.is_blocked(&client) {
+        // In Entra's words.
+        let problem = format!("AADSTS7000112: Application '{client}'({client}) is disabled.");
+        return refused("unauthorized_client", &problem);
     }
     let demanded = match claims.as_deref().map_or(Ok(Demanded::default()), Demanded::of) {
         Ok(demanded) => demanded,
@@ -210,4 +231,78 @@ fn refused(error: &str, description: &str) -> Response {
         if error == "invalid_client" { StatusCode::UNAUTHORIZED } else { StatusCode::BAD_REQUEST };
     let answer = json!({"error": error, "error_description": description});
     (status, [("cache-control", "no-store")], Json(answer)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        reason = "a test says what it expects, and stops where it is not so"
+    )]
+
+    use axum::body::to_bytes;
+    use base64::Engine;
+    use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+
+    use super::*;
+
+    fn issuer() -> Issuer {
+        Issuer::new("https://localhost:8444", "secret")
+    }
+
+    /// What it answers to this client and these claims.
+    async fn asked(issuer: &Issuer, client: &str, claims: &str) -> (StatusCode, Value) {
+        let form = form_urlencoded::Serializer::new(String::new())
+            .append_pair("grant_type", "client_credentials")
+            .append_pair("client_id", client)
+            .append_pair("client_secret", "secret")
+            .append_pair("scope", "api://sandbox/.default openid")
+            .append_pair("claims", claims)
+            .finish();
+        let answer = token(State(issuer.clone()), form).await;
+        let status = answer.status();
+        let body = to_bytes(answer.into_body(), 1 << 16).await.expect("a body");
+        (status, serde_json::from_slice(&body).expect("JSON"))
+    }
+
+    fn now_s() -> u64 {
+        SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs()
+    }
+
+    fn demand(nbf_s: u64) -> String {
+        let nbf = json!({"essential": true, "value": nbf_s.to_string()});
+        json!({"access_token": {"nbf": nbf}}).to_string()
+    }
+
+    #[tokio::test]
+    async fn a_token_is_as_new_as_is_demanded_or_there_is_none() {
+        let nbf_s = now_s() + 1;
+        let (status, answer) = asked(&issuer(), "anna", &demand(nbf_s)).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+        // Nor is it given before its time.
+        assert!(now_s() >= nbf_s);
+        let token = answer["access_token"].as_str().expect("a token");
+        let payload = token.split('.').nth(1).expect("three parts");
+        let payload = BASE64_URL_SAFE_NO_PAD.decode(payload).expect("base64");
+        let payload: Value = serde_json::from_slice(&payload).expect("JSON");
+        assert!(payload["iat"].as_u64().expect("a number") >= nbf_s, "{payload}");
+
+        let (status, answer) = asked(&issuer(), "anna", &demand(now_s() + 60)).await;
+        assert_eq!((status, &answer["error"]), (StatusCode::BAD_REQUEST, &json!("invalid_grant")));
+        assert_eq!(answer.get("access_token"), None);
+    }
+
+    #[tokio::test]
+    async fn whoever_is_blocked_gets_no_token() {
+        let issuer = issuer();
+        issuer.block("anna");
+        for claims in ["{}", &demand(now_s())] {
+            let (status, answer) = asked(&issuer, "anna", claims).await;
+            assert_eq!(status, StatusCode::BAD_REQUEST);
+            assert_eq!(answer["error"], "unauthorized_client");
+            assert_eq!(answer.get("access_token"), None);
+            assert_eq!(asked(&issuer, "ben", claims).await.0, StatusCode::OK);
+        }
+    }
 }
