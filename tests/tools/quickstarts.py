@@ -29,8 +29,8 @@ import urllib.request
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target").resolve()
 KAFKA = str(ROOT / "tests/tools/kafka.sh")
-# caed: gRPC, forward authorization, admin; the sandbox: gateway, issuer, API.
-PORTS = (7431, 7433, 9464, 8443, 8444, 8080)
+# caed: gRPC, forward authorization, admin; the sandbox: gateway, issuer, API; an API that asks itself.
+PORTS = (7431, 7433, 9464, 8443, 8444, 8080, 8081)
 WHOLE_S = 170
 PATIENCE_S = 60
 KEYCLOAK = "https://keycloak.example/realms/staff"
@@ -200,6 +200,17 @@ def traefik(desk, snippet):
     assert code == 200 and all(name in answer for name in headers.split(", ")), (code, str(answer))
 
 
+def of_example(desk, snippet):
+    """What README shows of the example stands in it, however it is laid out there."""
+    def solid(text):
+        return "".join(text.split())
+
+    example = solid((desk.folder / "engine/tower/examples/axum.rs").read_text())
+    for statement in re.split(r";|\{ …", snippet):
+        statement = solid(re.sub(r"^}.*", "", statement.strip(), flags=re.M))
+        assert statement in example, f"engine/tower/examples/axum.rs has no {statement}"
+
+
 RUN = ("make run",)
 SANDBOX = ("make sandbox-envoy",)
 
@@ -234,6 +245,10 @@ QUICKSTARTS = {
         *(Serve(f"make sandbox-{gateway}", ready="What each part says", program="caed-sandbox", by=by, after=played)
           for gateway, by in [("envoy", signal.SIGINT), ("nginx", signal.SIGTERM), ("caddy", signal.SIGINT)]),
         Checked("http:", traefik),
+        Checked("let access = Access::new(", of_example),
+        # What was built for tests stands for it: cargo would build it anew, with other features.
+        Serve("KEYS=keys.json LOG=target/example cargo run", ready="curl -i http://127.0.0.1", program="axum", by=signal.SIGINT,
+              fill={"cargo run --package caed-tower --example axum": str(TARGET / "debug/examples/axum")}, before=verifying),
         Configuration("[[issuers]]"),
         Run("caed decide --token token.jwt", says="ALLOW", beside=("caed serve --config verifying.toml",)),
         Configuration("[client_address]"),

@@ -14,7 +14,7 @@ use crate::running::Running;
 pub enum Gateway {
     /// Envoy, over gRPC; caed verifies tokens.
     Envoy,
-    /// Envoy, over gRPC; Envoy verifies tokens, and caed does as well.
+    /// Envoy, over gRPC; Envoy verifies tokens, and hands on their claims.
     EnvoyJwtAuthn,
     /// Envoy, over HTTP.
     EnvoyHttp,

@@ -6,6 +6,7 @@
 //! SOURCE: OpenID Connect Core 1.0 section 5.5.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -44,6 +45,8 @@ struct Shared {
     secret: String,
     /// The `claims` of every request for a token, as they came, in order.
     handed_over: Mutex<Vec<(String, Option<String>)>>,
+    /// How many milliseconds its keys take to come.
+    keys_take_ms: AtomicU64,
     /// Who gets no token.
     blocked: Mutex<HashSet<String>>,
 }
@@ -53,7 +56,8 @@ impl Issuer {
     pub fn new(url: &str, secret: &str) -> Self {
         let (url, secret) = (url.to_owned(), secret.to_owned());
         let (handed_over, blocked) = (Mutex::default(), Mutex::default());
-        Self { shared: Arc::new(Shared { url, secret, handed_over, blocked }) }
+        let keys_take_ms = AtomicU64::default();
+        Self { shared: Arc::new(Shared { url, secret, handed_over, keys_take_ms, blocked }) }
     }
 
     /// Its name, as tokens have it.
@@ -86,6 +90,11 @@ impl Issuer {
         let all = self.shared.handed_over.lock().unwrap_or_else(PoisonError::into_inner);
         let mine = all.iter().filter(|(whose, _)| whose == client);
         mine.map(|(_, claims)| claims.clone()).collect()
+    }
+
+    /// From now on its keys take so many milliseconds to come.
+    pub fn slow_down(&self, keys_take_ms: u64) {
+        self.shared.keys_take_ms.store(keys_take_ms, Ordering::Relaxed);
     }
 
     /// Gives this client no token any more, as where its account is disabled.
@@ -139,6 +148,8 @@ async fn metadata(State(issuer): State<Issuer>) -> Json<Value> {
 }
 
 async fn keys(State(issuer): State<Issuer>) -> Json<Value> {
+    let take_ms = issuer.shared.keys_take_ms.load(Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_millis(take_ms)).await;
     Json(issuer.keys())
 }
 

@@ -240,7 +240,8 @@ async fn each_lets_in_whom_caed_lets_in_and_hands_on_its_challenge() {
             "x-caed-decision": ["allow"], "x-caed-tenant": [TENANT], "x-caed-subject": ["anna"],
             "x-caed-address": [OFFICE.to_string()],
         });
-        let expected = json!({"method": "GET", "path": "/report?a=b%2Fc", "caed": caed});
+        let expected =
+            json!({"method": "GET", "path": "/report?a=b%2Fc", "bytes": 0, "caed": caed});
         assert_eq!(told, expected, "{gateway:?}");
 
         // Whoever forges a signature is nobody.
@@ -296,6 +297,127 @@ async fn each_lets_in_whom_caed_lets_in_and_hands_on_its_challenge() {
     }
 }
 
+/// However a client writes the path of what is free for all, nothing else is, and the API is told nothing by it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_free_is_that_alone() {
+    for gateway in ALL {
+        let scene = Scene::new(gateway).await;
+        let http1 = Connector::new(&scene.sandbox, OFFICE, Version::Http1);
+        for path in [
+            "/report/../healthz",
+            "/report/..%2fhealthz",
+            "/report/%2e%2e/healthz",
+            "/report;/../healthz",
+            "/report/x/../../healthz?admin=1",
+            "/healthz/../report",
+            "/healthz%2f..%2freport",
+            "/healthz/..;/report",
+            "//healthz",
+            "/HEALTHZ",
+            "/healthz...",
+            "/healthz%20",
+            "/healthz/",
+            "/healthz;/report",
+            "/healthz%23/../report",
+            "/healthz#/../report",
+            "https://localhost/report",
+        ] {
+            let request =
+                format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+            let answer = http1.answer_to(request.as_bytes()).await;
+            // The API's own answer to this path says what it was asked; free is what says that it is healthy.
+            let is_free = answer.ends_with("healthy\n");
+            let is_refused = answer.split(' ').nth(1).is_none_or(|status| {
+                status.parse().is_ok_and(|status: u16| (300..500).contains(&status))
+            });
+            assert!(is_free || is_refused, "{gateway:?}: {path}: {answer}");
+        }
+
+        let mut client = scene.connection(OFFICE).await;
+        let forged = [("x-caed-subject", "root"), ("x_caed_tenant", "root")];
+        let told = client.get("/healthz", &forged).await;
+        assert_eq!((told.status, told.body.as_str()), (200, "healthy\n"), "{gateway:?}: {told:?}");
+    }
+}
+
+/// However a path is written, the route that it belongs to demands what it demands.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_way_of_writing_a_path_leads_round_its_route() {
+    for gateway in [Gateway::Envoy, Gateway::EnvoyJwtAuthn] {
+        let scene = Scene::new(gateway).await;
+        let token = bearer(&scene.token("anna"));
+        let http1 = Connector::new(&scene.sandbox, OFFICE, Version::Http1);
+        // The route of files is for another audience than the token is.
+        for path in [
+            "/files/a",
+            "//files/a",
+            "/x/../files/a",
+            "/./files/a",
+            "/files//a",
+            "/%66iles/a",
+            "/files%2fa",
+            "/x%2f..%2ffiles/a",
+            "/x/%2e%2e/files/a",
+            "\\files\\a",
+            "/\\files/a",
+        ] {
+            let request = format!(
+                "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nauthorization: {token}\r\n\r\n"
+            );
+            let status = http1.status_of(request.as_bytes()).await;
+            let is_refused = status.is_some_and(|status| (400..500).contains(&status));
+            assert!(is_refused, "{gateway:?}: {path}: {status:?}");
+        }
+    }
+}
+
+/// What a browser, an upload and a probe send is asked about as well as the rest.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_method_is_asked_about() {
+    for gateway in ALL {
+        let scene = Scene::new(gateway).await;
+        scene.publish(vec![revoked("anna")]).await;
+        let (anna, ben) = (bearer(&scene.token("anna")), bearer(&scene.token("ben")));
+        let http1 = Connector::new(&scene.sandbox, OFFICE, Version::Http1);
+        for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] {
+            for (token, expected) in [(&anna, 401), (&ben, 200)] {
+                let body = if ["POST", "PUT", "PATCH"].contains(&method) {
+                    "a".repeat(100_000)
+                } else {
+                    String::new()
+                };
+                let request = format!(
+                    "{method} /report HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nauthorization: {token}\r\n\
+                     content-length: {}\r\n\r\n{body}",
+                    body.len()
+                );
+                let status = http1.status_of(request.as_bytes()).await;
+                assert_eq!(status, Some(expected), "{gateway:?}: {method}");
+            }
+        }
+        // An upgrade of the connection is a request like any other.
+        for (token, expected) in [(&anna, 401), (&ben, 200)] {
+            let request = format!(
+                "GET /report HTTP/1.1\r\nhost: localhost\r\nauthorization: {token}\r\nconnection: upgrade, close\r\n\
+                 upgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+            );
+            let status = http1.status_of(request.as_bytes()).await;
+            // Envoy upgrades nothing that it is not told to.
+            let is_refused = status.is_some_and(|status| (400..500).contains(&status));
+            assert!(is_refused || status == Some(expected), "{gateway:?}: {status:?}");
+        }
+        // What a client calls a matter of one connection reaches the API all the same, where it is ours.
+        let request = format!(
+            "GET /report HTTP/1.1\r\nhost: localhost\r\nauthorization: {ben}\r\nconnection: close, x-caed-subject, x-caed-tenant\r\n\r\n"
+        );
+        let answer = http1.answer_to(request.as_bytes()).await;
+        let is_told = answer.contains(r#""x-caed-subject":["ben"]"#)
+            && answer.contains(r#""x-caed-tenant":["#);
+        let is_refused = answer.starts_with("HTTP/1.1 4");
+        assert!(is_told || is_refused, "{gateway:?}: {answer}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_header_of_a_client_helps_it_out_of_a_location() {
     for gateway in ALL {
@@ -338,7 +460,10 @@ async fn no_header_of_a_client_helps_it_out_of_a_location() {
             "/forward-auth/nginx/peer=127.0.0.2",
         ] {
             let answer = outside.get(path, &[("authorization", &bearer)]).await;
-            scene.assert_as_native(&answer, &native);
+            // Envoy itself refuses slashes that are escaped.
+            if answer.status != 400 {
+                scene.assert_as_native(&answer, &native);
+            }
         }
     }
 }
@@ -348,10 +473,7 @@ async fn behind_a_balancer_the_client_is_whom_it_names() {
     for gateway in ALL {
         let changes: Changes<'_> = match gateway {
             // Caddy takes what a client says of others for nothing, unless it is told whom to believe.
-            Gateway::Caddy => &[(
-                "\t\turi /forward-auth/caddy\n",
-                "\t\turi /forward-auth/caddy\n\t\ttrusted_proxies 127.0.0.9/32\n",
-            )],
+            Gateway::Caddy => &[("# trusted_proxies 10.0.0.0/8", "trusted_proxies 127.0.0.9/32")],
             _ => &[],
         };
         let trusted = "[client_address]\ntrusted_proxies = [\"127.0.0.9/32\"]\n\n[listen]\n";
@@ -502,9 +624,23 @@ async fn nothing_that_a_client_sends_makes_an_error_that_is_let_pass() {
             Gateway::Nginx | Gateway::Caddy => &[],
             _ => &[("failure_mode_allow: false", "failure_mode_allow: true")],
         };
-        let scene = Scene::with(gateway, open, &[]).await;
+        let mut scene = Scene::with(gateway, open, &[]).await;
         scene.publish(vec![revoked("anna")]).await;
         let anna = bearer(&scene.token("anna"));
+
+        // The keys of its issuer take their time: whoever asks has an answer before giving up. (Envoy asks about tokens
+        // alone that it has verified itself, where it does.)
+        if gateway != Gateway::EnvoyJwtAuthn {
+            scene.sandbox.issuer.slow_down(2000);
+            scene.sandbox.kill_sidecar().await.expect("killed");
+            scene.sandbox.start_sidecar().await.expect("started");
+            let mut client = scene.connection(OFFICE).await;
+            let answer = client.get("/report", &[("authorization", &anna)]).await;
+            assert_eq!(answer.status, scene.undecided(), "{gateway:?}: {answer:?}");
+            assert_eq!(answer.lines("retry-after"), ["5"], "{gateway:?}: {answer:?}");
+            scene.sandbox.issuer.slow_down(0);
+        }
+
         let authorization = format!("authorization: {anna}\r\n").into_bytes();
         let long = [b"x-long: ".as_slice(), &[b'a'; 50_000], b"\r\n"].concat();
         let many = b"x-many: a\r\n".repeat(80);

@@ -23,8 +23,10 @@ pub const REMEMBERED_BYTES_MAX: usize = 64 << 20;
 /// new keys hours before they use them.
 pub const KEYS_ASKED_INTERVAL: Duration = Duration::from_secs(30);
 
-/// How long a token with an unknown key waits for newer keys. Guess: gateways give up after a few seconds.
-pub const KEYS_WAIT: Duration = Duration::from_secs(2);
+/// How long a token with an unknown key waits for newer keys: less than gateways wait for an answer, so that no token makes
+/// one give up on us. SOURCE: Envoy's `ext_authz` waits 200 ms where nothing else is said. Where keys take longer to
+/// come, they are there when the client comes back.
+pub const KEYS_WAIT: Duration = Duration::from_millis(150);
 
 /// How long an issuer may take to give its keys, all in all; beyond it the look has failed. Guess.
 pub const KEYS_FETCH: Duration = Duration::from_secs(5);

@@ -76,13 +76,20 @@ impl Connector {
 
     /// Sends these very bytes, and returns the status of what comes back; `None` where nothing does.
     pub(crate) async fn status_of(&self, request: &[u8]) -> Option<u16> {
-        let mut stream = self.stream().await;
-        stream.write_all(request).await.expect("sent");
-        let mut answer = Vec::new();
-        // A gateway may end the connection without a farewell.
-        let _ = stream.read_to_end(&mut answer).await;
-        let answer = String::from_utf8_lossy(&answer);
+        let answer = self.answer_to(request).await;
         answer.split(' ').nth(1).map(|status| status.parse().expect("a status"))
+    }
+
+    /// Sends these very bytes, and returns what comes back until the gateway closes.
+    pub(crate) async fn answer_to(&self, request: &[u8]) -> String {
+        let mut stream = self.stream().await;
+        // A gateway may refuse before it has read all.
+        let _ = stream.write_all(request).await;
+        let mut answer = Vec::new();
+        // It may end the connection without a farewell.
+        let read = tokio::time::timeout(DEADLINE, stream.read_to_end(&mut answer)).await;
+        let _ = read.unwrap_or_else(|_| panic!("no end in {DEADLINE:?}"));
+        String::from_utf8_lossy(&answer).into_owned()
     }
 
     async fn stream(&self) -> TlsStream<TcpStream> {

@@ -202,7 +202,7 @@ async fn ten_thousand_unknown_keys_make_one_look() {
     let ours = Maker::ours();
     look(&keys, &[ours.ed25519_jwk("a")]);
     advance(limits::KEYS_ASKED_INTERVAL).await;
-    looking(&keys, Duration::from_millis(300), || Ok(set(&[Maker::ours().ed25519_jwk("b")])));
+    looking(&keys, Duration::from_millis(100), || Ok(set(&[Maker::ours().ed25519_jwk("b")])));
     let began = Instant::now();
     let asking: Vec<_> = (0..10_000)
         .map(|number| {
@@ -219,12 +219,12 @@ async fn ten_thousand_unknown_keys_make_one_look() {
     for asking in asking {
         assert_eq!(asking.await.expect("an answer"), Err(unknown()));
     }
-    assert_eq!((looks(&keys), began.elapsed()), (2, Duration::from_millis(300)));
+    assert_eq!((looks(&keys), began.elapsed()), (2, Duration::from_millis(100)));
     // For a while nothing more is asked, and nobody waits.
     for _ in 0..100 {
         assert_eq!(verifier.verify(token(ours, "c", "anna").as_bytes()).await, Err(unknown()));
     }
-    advance(limits::KEYS_ASKED_INTERVAL.saturating_sub(Duration::from_millis(301))).await;
+    advance(limits::KEYS_ASKED_INTERVAL.saturating_sub(Duration::from_millis(101))).await;
     assert_eq!(verifier.verify(token(ours, "c", "anna").as_bytes()).await, Err(unknown()));
     assert_eq!(looks(&keys), 2);
     advance(Duration::from_millis(1)).await;
@@ -242,7 +242,7 @@ async fn nobody_waits_longer_than_they_should() {
     let began = Instant::now();
     assert_eq!(verifier.verify(known.as_bytes()).await, Err(unavailable()));
     assert_eq!(began.elapsed(), limits::KEYS_WAIT);
-    sleep(Duration::from_secs(4)).await;
+    sleep(Duration::from_secs(5)).await;
     // The issuer was down a moment ago: said at once.
     let began = Instant::now();
     assert_eq!(verifier.verify(known.as_bytes()).await, Err(unavailable()));
