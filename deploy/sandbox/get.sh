@@ -48,7 +48,8 @@ packaged() { LC_ALL=C apt-cache policy "$1" 2>/dev/null | grep 'Candidate: [0-9]
 # Fails where a library of the unpacked program is not here, and names the packages that it may be in.
 linked() { # NAME PROGRAM PACKAGE-FILE
     local libraries package packages=
-    libraries=$(ldd "$2" 2>/dev/null | sed -n 's/^[[:space:]]*\([^ ]*\) => not found.*/\1/p' | tr '\n' ' ')
+    # Of a program that needs none ldd says so, and fails.
+    libraries=$({ ldd "$2" 2>/dev/null || true; } | sed -n 's/^[[:space:]]*\([^ ]*\) => not found.*/\1/p' | tr '\n' ' ')
     [ -n "$libraries" ] || return 0
     for package in $(dpkg-deb --field "$3" Depends | tr ',' '\n' | sed 's/^ *//; s/[ :(|].*//'); do
         case $package in
