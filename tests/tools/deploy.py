@@ -145,6 +145,15 @@ def pins():
     listen = tomllib.loads(text)["listen"]
     ports = {port["name"]: port["containerPort"] for port in sidecar["ports"]}
     assert listen["grpc"].endswith(f":{ports['caed']}") and listen["admin"].endswith(f":{ports['caed-admin']}")
+    # Services and the policy of the network say them by number.
+    ports |= {port["name"]: port["containerPort"] for port in gateway["ports"]}
+    _, _, clients, publishers, policy = documents("kubernetes/api.yaml")
+    (to_envoy,), (to_caed,) = clients["spec"]["ports"], publishers["spec"]["ports"]
+    let_in = [rule["ports"] for rule in policy["spec"]["ingress"]]
+    assert (to_envoy["targetPort"], to_caed["targetPort"]) == (ports["https"], ports["caed"]), "a Service goes to another port"
+    assert let_in == [[{"port": ports[name]}] for name in ("https", "caed", "caed-admin")], f"the NetworkPolicy lets in {let_in}"
+    envoy_yaml = yaml.safe_load(documents("kubernetes/configuration.yaml")[1]["data"]["envoy.yaml"])["static_resources"]
+    assert envoy_yaml["listeners"][0]["address"]["socket_address"]["port_value"] == ports["https"], "Envoy listens to another port"
     # The variables of a Service that is called caed end it.
     said = run(CAED, "check-config", "--config", str(DEPLOY / "caed.toml"), code=1, CAED_PORT="tcp://192.0.2.1:7431")
     assert "CAED_PORT: overrides no key" in said and pod["enableServiceLinks"] is False, said
