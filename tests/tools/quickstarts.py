@@ -249,7 +249,7 @@ QUICKSTARTS = {
     "deploy/README.md": [
         NotRun("cargo build --release", "it takes minutes; what was built for tests stands for it"),
         *(NotRun(f"sudo install -D {which}", "tests/tools/deploy.py runs it, but into another root")
-          for which in ("target/release/caed", "--mode=0644 deploy/caed.toml", "--mode=0644 deploy/systemd/caed.service")),
+          for which in ("target/release/caed", "--mode=0644 deploy/gateway.toml", "--mode=0644 deploy/systemd/caed.service")),
         NotRun("caed check-config --config /etc/caed/caed.toml", "tests/tools/deploy.py runs it, but in another root"),
         NotRun("sudo systemctl enable --now caed", "no service of this machine is touched; tests/tools/deploy.sh verifies the unit"),
         Run("caed status", says="ready", beside=RUN),
