@@ -249,21 +249,26 @@ def gateway(scratch):
         assert "may not `publish`" in run(*publish, f"unix:{socket_path}", code=1)
 
 
+def elsewhere(folder):
+    """Variables by which a configuration's log, its socket and its ports are others than it says."""
+    ports = {f"CAED_LISTEN_{name}": "127.0.0.1:0" for name in ("GRPC", "HTTP", "ADMIN")}
+    return {"CAED_LOG_DIRECTORY": str(folder), "CAED_LISTEN_GRPC_SOCKET": f"{folder}.sock", **ports}
+
+
 def image(scratch):
     """The image's health check, with the configuration that compose gives it."""
-    (caed,) = [service for name, service in documents("container/compose.yaml")[0]["services"].items() if name == "caed"]
+    caed = documents("container/compose.yaml")[0]["services"]["caed"]
     (given,) = [source for source, target in (volume.split(":")[:2] for volume in caed["volumes"]) if target == "/etc/caed/caed.toml"]
     given = (DEPLOY / "container" / given).resolve()
-    folders = {tomllib.loads(given.read_text())["log"]["directory"], str(pathlib.Path(tomllib.loads(given.read_text())["listen"]["grpc_socket"]).parent)}
+    settings = tomllib.loads(given.read_text())
+    folders = {settings["log"]["directory"], str(pathlib.PurePath(settings["listen"]["grpc_socket"]).parent)}
     writable = {volume.split(":")[1] for volume in caed["volumes"] if not volume.endswith(":ro")} | {mount.split(":")[0] for mount in caed["tmpfs"]}
     assert folders == writable, f"caed writes to {folders}, and may to {writable}"
     (check,) = re.findall(r"^HEALTHCHECK .* CMD (\[.*\])$", (DEPLOY / "container/Dockerfile").read_text(), re.M)
     program, *arguments = json.loads(check)
     assert program == "/usr/local/bin/caed", check
     log = scratch / "image.log"
-    settings = {"CAED_LOG_DIRECTORY": str(scratch / "image"), "CAED_LISTEN_GRPC_SOCKET": str(scratch / "image.sock"),
-                **{f"CAED_LISTEN_{name}": "127.0.0.1:0" for name in ("GRPC", "HTTP", "ADMIN")}}
-    with process(log, CAED, "serve", "--config", str(given), **settings):
+    with process(log, CAED, "serve", "--config", str(given), **elsewhere(scratch / "image")):
         at = serving(log)["grpc"]
         run(CAED, *arguments, CAED_AT=at)
     run(CAED, *arguments, CAED_AT=at, code=1)
@@ -287,30 +292,43 @@ def certificates(folder):
 
 
 def commands(scratch):
-    """The README's commands for a host, but into another root; systemd itself and builds are left out."""
-    root, ran = scratch / "root", []
-    for line in re.findall(r"^    (.+)$", (DEPLOY / "README.md").read_text(), re.M):
-        program, *arguments = line.removeprefix("sudo ").split()
-        if program == "install":
-            source, target = arguments[-2:]
-            built = {"target/release/caed": CAED}.get(source, str(ROOT / source))
-            run("install", *arguments[:-2], built, f"{root}{target}")
-        elif program == "caed" and arguments[0] == "check-config":
-            run(f"{root}/usr/local/bin/caed", *(argument.replace("/etc/", f"{root}/etc/") for argument in arguments))
-        else:
-            # Of `caed status` see above.
-            known = ["cargo build --release", "systemctl enable --now caed", "caed status", "docker build --file deploy/", "GATEWAY_TLS=", "kubectl "]
-            assert any(line.removeprefix("sudo ").startswith(start) for start in known), f"nobody runs `{line}` of deploy/README.md"
-            continue
-        ran.append(line)
+    """The README's commands for a host with systemd, but into another root: without the build, and for `systemctl` what
+    the unit starts."""
+    root, log, ran = scratch / "root", scratch / "host.log", 0
+    (part,) = re.findall(r"^## A host, with systemd$(.*?)^## ", (DEPLOY / "README.md").read_text(), re.M | re.S)
+    with contextlib.ExitStack() as until_the_end:
+        at = None
+        for line in re.findall(r"^    (.+)$", part, re.M):
+            program, *arguments = line.removeprefix("sudo ").split()
+            if line == "cargo build --release --package caed":
+                continue
+            if program == "install":
+                source, target = arguments[-2:]
+                built = {"target/release/caed": CAED}.get(source, str(ROOT / source))
+                run("install", *arguments[:-2], built, f"{root}{target}")
+            elif line == "sudo systemctl enable --now caed":
+                at = until_the_end.enter_context(started(root, log))
+            elif program == "caed":
+                run(f"{root}/usr/local/bin/caed", *(argument.replace("/etc/", f"{root}/etc/") for argument in arguments), **({"CAED_AT": at} if at else {}))
+            else:
+                raise AssertionError(f"nobody runs `{line}` of deploy/README.md")
+            ran += 1
+        assert at, "deploy/README.md starts nothing by systemd"
+    print(f"deploy/README.md: ran {ran} commands for a host")
+
+
+@contextlib.contextmanager
+def started(root, log):
+    """What the unit in this root starts, and where it serves gRPC; it may write to where its configuration says."""
     unit = (root / "etc/systemd/system/caed.service").read_text()
-    (start,) = re.findall(r"^ExecStart=(\S+) serve --config (\S+)$", unit, re.M)
-    assert all(pathlib.Path(f"{root}{path}").is_file() for path in start), f"the unit starts {start}"
+    (start,) = re.findall(r"^ExecStart=(.+)$", unit, re.M)
+    program, *arguments = (f"{root}{word}" if word.startswith("/") else word for word in start.split())
     settings = tomllib.loads((root / "etc/caed/caed.toml").read_text())
     for path, folder in [(settings["log"]["directory"], "StateDirectory=/var/lib/"), (settings["listen"]["grpc_socket"], "RuntimeDirectory=/run/")]:
         name, parent = folder.split("=")
         assert f"\n{name}={path.removeprefix(parent).split('/')[0]}\n" in unit, f"the unit may not write to {path}"
-    print(f"deploy/README.md: ran {len(ran)} commands")
+    with process(log, program, *arguments, **elsewhere(log.with_suffix(""))):
+        yield serving(log)["grpc"]
 
 
 class Api(http.server.BaseHTTPRequestHandler):
