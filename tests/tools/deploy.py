@@ -3,6 +3,7 @@
 What is read are the files themselves. Only what a container has of its own is put elsewhere: folders, addresses, users.
 """
 
+import base64
 import contextlib
 import copy
 import http.client
@@ -145,6 +146,15 @@ def pins():
     listen = tomllib.loads(text)["listen"]
     ports = {port["name"]: port["containerPort"] for port in sidecar["ports"]}
     assert listen["grpc"].endswith(f":{ports['caed']}") and listen["admin"].endswith(f":{ports['caed-admin']}")
+    # Services and the policy of the network say them by number.
+    ports |= {port["name"]: port["containerPort"] for port in gateway["ports"]}
+    _, _, clients, publishers, policy = documents("kubernetes/api.yaml")
+    (to_envoy,), (to_caed,) = clients["spec"]["ports"], publishers["spec"]["ports"]
+    let_in = [rule["ports"] for rule in policy["spec"]["ingress"]]
+    assert (to_envoy["targetPort"], to_caed["targetPort"]) == (ports["https"], ports["caed"]), "a Service goes to another port"
+    assert let_in == [[{"port": ports[name]}] for name in ("https", "caed", "caed-admin")], f"the NetworkPolicy lets in {let_in}"
+    envoy_yaml = yaml.safe_load(documents("kubernetes/configuration.yaml")[1]["data"]["envoy.yaml"])["static_resources"]
+    assert envoy_yaml["listeners"][0]["address"]["socket_address"]["port_value"] == ports["https"], "Envoy listens to another port"
     # The variables of a Service that is called caed end it.
     said = run(CAED, "check-config", "--config", str(DEPLOY / "caed.toml"), code=1, CAED_PORT="tcp://192.0.2.1:7431")
     assert "CAED_PORT: overrides no key" in said and pod["enableServiceLinks"] is False, said
@@ -170,14 +180,95 @@ def alike():
     assert rest(ours) == rest(theirs), "deploy/kubernetes/configuration.yaml and deploy/envoy/grpc.yaml have come apart"
 
 
+def token(scratch, claims):
+    """A token with these claims in `token.jwt`, and the key that it is verified by in `keys.json`."""
+
+    def encoded(data):
+        return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+    def openssl(*arguments, given=b""):
+        return subprocess.run(["openssl", *arguments], input=given, capture_output=True, check=True, timeout=PATIENCE_S).stdout
+
+    key, head = scratch / "issuer.key", {"alg": "RS256", "kid": "1", "typ": "JWT"}
+    key.write_bytes(openssl("genrsa", "2048"))
+    modulus = bytes.fromhex(openssl("rsa", "-in", str(key), "-noout", "-modulus").decode().strip().split("=")[1])
+    public = {"kty": "RSA", "kid": "1", "use": "sig", "alg": "RS256", "n": encoded(modulus), "e": "AQAB"}
+    (scratch / "keys.json").write_text(json.dumps({"keys": [public]}))
+    signed = ".".join(encoded(json.dumps(part).encode()) for part in (head, claims))
+    (scratch / "token.jwt").write_text(f"{signed}.{encoded(openssl('dgst', '-sha256', '-sign', str(key), given=signed.encode()))}")
+    return (scratch / "token.jwt").read_text()
+
+
+def gateway(scratch):
+    """gateway.toml, as it is but for folders, ports, and where its issuer's keys are: a token passes, and who may what."""
+    run(CAED, "check-config", "--config", str(DEPLOY / "gateway.toml"))
+    text = (DEPLOY / "gateway.toml").read_text()
+    settings = tomllib.loads(text)
+    (tenant,), ((audience,),) = settings["tokens"]["tenants"], [issuer["audiences"] for issuer in settings["issuers"]]
+    assert settings["listen"] == {"grpc": "127.0.0.1:7431", "http": "127.0.0.1:7433", "admin": "127.0.0.1:9464",
+                                  "grpc_socket": "/run/caed/caed.sock"}, settings["listen"]
+    # Earlier than this issuer dates tokens back.
+    issued = int(time.time()) - 600
+    user, issuer = "5a1e0000-0000-4000-8000-00000a11ce00", f"https://login.microsoftonline.com/{tenant}/v2.0"
+    bearer = token(scratch, {"iss": issuer, "tid": tenant, "oid": user, "sub": "s", "aud": audience, "iat": issued, "nbf": issued,
+                             "exp": issued + 3600, "azp": "app", "ver": "2.0", "xms_cc": ["cp1"]})
+    socket_path, log = scratch / "gateway.sock", scratch / "gateway.log"
+
+    def caed(root):
+        places = {
+            "/var/lib/caed": str(scratch / "gateway"),
+            "/run/caed/caed.sock": str(socket_path),
+            '"127.0.0.1:7431"': '"127.0.0.1:0"',
+            '"127.0.0.1:7433"': '"127.0.0.1:0"',
+            '"127.0.0.1:9464"': '"127.0.0.1:0"',
+            "uid = 0\n": f"uid = {root}\n",
+            'preset = "entra-v2"\n': f'preset = "entra-v2"\nkeys = {json.dumps(str(scratch / "keys.json"))}\n',
+        }
+        (scratch / "gateway.toml").write_text(placed(text, **places))
+        return process(log, CAED, "serve", "--config", str(scratch / "gateway.toml"))
+
+    publish = [CAED, "publish", "sessions-revoked", "--tenant", tenant, "--user", user, "--at"]
+    # Who runs this is root.
+    with caed(os.getuid()):
+        where = serving(log)
+        until("ready", lambda: (get(f"http://{where['admin']}/readyz") or [0])[0] == 200)
+        at, url = where["grpc"], f"http://{where['http']}/forward-auth/caddy"
+        passes = lambda: get(url, authorization=f"Bearer {bearer}")[0] == 200
+        until("the token passes", passes)
+        assert "ALLOW" in run(CAED, "decide", "--token", str(scratch / "token.jwt"), "--at", at)
+        assert get(url)[0] == 401
+        run(CAED, "status", "--at", at)
+        vouched = run(CAED, "decide", "--iss", issuer, "--tid", tenant, "--sub", user, "--iat", str(issued), "--at", at, code=1)
+        assert "may not `vouch`" in vouched, vouched
+        assert "may not `publish`" in run(*publish, at, code=1) and passes()
+        run(*publish, f"unix:{socket_path}")
+        assert get(url, authorization=f"Bearer {bearer}")[0] == 401, "what was revoked passes"
+    # Who runs this is somebody else.
+    with caed(4000000000):
+        serving(log)
+        assert "may not `publish`" in run(*publish, f"unix:{socket_path}", code=1)
+
+
+def elsewhere(folder):
+    """Variables by which a configuration's log, its socket and its ports are others than it says."""
+    ports = {f"CAED_LISTEN_{name}": "127.0.0.1:0" for name in ("GRPC", "HTTP", "ADMIN")}
+    return {"CAED_LOG_DIRECTORY": str(folder), "CAED_LISTEN_GRPC_SOCKET": f"{folder}.sock", **ports}
+
+
 def image(scratch):
     """The image's health check, with the configuration that compose gives it."""
+    caed = documents("container/compose.yaml")[0]["services"]["caed"]
+    (given,) = [source for source, target in (volume.split(":")[:2] for volume in caed["volumes"]) if target == "/etc/caed/caed.toml"]
+    given = (DEPLOY / "container" / given).resolve()
+    settings = tomllib.loads(given.read_text())
+    folders = {settings["log"]["directory"], str(pathlib.PurePath(settings["listen"]["grpc_socket"]).parent)}
+    writable = {volume.split(":")[1] for volume in caed["volumes"] if not volume.endswith(":ro")} | {mount.split(":")[0] for mount in caed["tmpfs"]}
+    assert folders == writable, f"caed writes to {folders}, and may to {writable}"
     (check,) = re.findall(r"^HEALTHCHECK .* CMD (\[.*\])$", (DEPLOY / "container/Dockerfile").read_text(), re.M)
     program, *arguments = json.loads(check)
     assert program == "/usr/local/bin/caed", check
     log = scratch / "image.log"
-    settings = {"CAED_LOG_DIRECTORY": str(scratch / "image"), "CAED_LISTEN_GRPC": "127.0.0.1:0", "CAED_LISTEN_ADMIN": "127.0.0.1:0"}
-    with process(log, CAED, "serve", "--config", str(DEPLOY / "caed.toml"), **settings):
+    with process(log, CAED, "serve", "--config", str(given), **elsewhere(scratch / "image")):
         at = serving(log)["grpc"]
         run(CAED, *arguments, CAED_AT=at)
     run(CAED, *arguments, CAED_AT=at, code=1)
@@ -201,28 +292,43 @@ def certificates(folder):
 
 
 def commands(scratch):
-    """The README's commands for a host, but into another root; systemd itself and builds are left out."""
-    root, ran = scratch / "root", []
-    for line in re.findall(r"^    (.+)$", (DEPLOY / "README.md").read_text(), re.M):
-        program, *arguments = line.removeprefix("sudo ").split()
-        if program == "install":
-            source, target = arguments[-2:]
-            built = {"target/release/caed": CAED}.get(source, str(ROOT / source))
-            run("install", *arguments[:-2], built, f"{root}{target}")
-        elif program == "caed" and arguments[0] == "check-config":
-            run(f"{root}/usr/local/bin/caed", *(argument.replace("/etc/", f"{root}/etc/") for argument in arguments))
-        else:
-            # Of `caed status` see above.
-            known = ["cargo build --release", "systemctl enable --now caed", "caed status", "docker build --file deploy/", "GATEWAY_TLS=", "kubectl "]
-            assert any(line.removeprefix("sudo ").startswith(start) for start in known), f"nobody runs `{line}` of deploy/README.md"
-            continue
-        ran.append(line)
+    """The README's commands for a host with systemd, but into another root: without the build, and for `systemctl` what
+    the unit starts."""
+    root, log, ran = scratch / "root", scratch / "host.log", 0
+    (part,) = re.findall(r"^## A host, with systemd$(.*?)^## ", (DEPLOY / "README.md").read_text(), re.M | re.S)
+    with contextlib.ExitStack() as until_the_end:
+        at = None
+        for line in re.findall(r"^    (.+)$", part, re.M):
+            program, *arguments = line.removeprefix("sudo ").split()
+            if line == "cargo build --release --package caed":
+                continue
+            if program == "install":
+                source, target = arguments[-2:]
+                built = {"target/release/caed": CAED}.get(source, str(ROOT / source))
+                run("install", *arguments[:-2], built, f"{root}{target}")
+            elif line == "sudo systemctl enable --now caed":
+                at = until_the_end.enter_context(started(root, log))
+            elif program == "caed":
+                run(f"{root}/usr/local/bin/caed", *(argument.replace("/etc/", f"{root}/etc/") for argument in arguments), **({"CAED_AT": at} if at else {}))
+            else:
+                raise AssertionError(f"nobody runs `{line}` of deploy/README.md")
+            ran += 1
+        assert at, "deploy/README.md starts nothing by systemd"
+    print(f"deploy/README.md: ran {ran} commands for a host")
+
+
+@contextlib.contextmanager
+def started(root, log):
+    """What the unit in this root starts, and where it serves gRPC; it may write to where its configuration says."""
     unit = (root / "etc/systemd/system/caed.service").read_text()
-    (start,) = re.findall(r"^ExecStart=(\S+) serve --config (\S+)$", unit, re.M)
-    assert all(pathlib.Path(f"{root}{path}").is_file() for path in start), f"the unit starts {start}"
-    log = tomllib.loads((DEPLOY / "caed.toml").read_text())["log"]["directory"]
-    assert f"\nStateDirectory={log.removeprefix('/var/lib/')}\n" in unit, f"the unit may not write to {log}"
-    print(f"deploy/README.md: ran {len(ran)} commands")
+    (start,) = re.findall(r"^ExecStart=(.+)$", unit, re.M)
+    program, *arguments = (f"{root}{word}" if word.startswith("/") else word for word in start.split())
+    settings = tomllib.loads((root / "etc/caed/caed.toml").read_text())
+    for path, folder in [(settings["log"]["directory"], "StateDirectory=/var/lib/"), (settings["listen"]["grpc_socket"], "RuntimeDirectory=/run/")]:
+        name, parent = folder.split("=")
+        assert f"\n{name}={path.removeprefix(parent).split('/')[0]}\n" in unit, f"the unit may not write to {path}"
+    with process(log, program, *arguments, **elsewhere(log.with_suffix(""))):
+        yield serving(log)["grpc"]
 
 
 class Api(http.server.BaseHTTPRequestHandler):
@@ -341,6 +447,8 @@ def main():
     try:
         pins()
         alike()
+        gateway(scratch)
+        print("deploy/gateway.toml: its issuer's tokens pass, nobody vouches, and root alone publishes")
         image(scratch)
         print("deploy/container: the image's health check passes while caed runs, and not after")
         commands(scratch)

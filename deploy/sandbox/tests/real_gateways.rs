@@ -500,6 +500,38 @@ async fn behind_a_balancer_the_client_is_whom_it_names() {
     }
 }
 
+/// Where nobody knows the balancers' addresses they are counted: Envoy among them, which adds its peer to the chain.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn behind_a_balancer_that_is_counted_the_client_is_whom_it_names() {
+    for gateway in ALL {
+        let (hops, changes): (_, Changes<'_>) = match gateway {
+            Gateway::Envoy | Gateway::EnvoyJwtAuthn | Gateway::EnvoyHttp => (2, &[]),
+            Gateway::Nginx => (1, &[]),
+            Gateway::Caddy => {
+                (1, &[("# trusted_proxies 10.0.0.0/8", "trusted_proxies 127.0.0.9/32")])
+            }
+        };
+        let counted = format!("[client_address]\nhops = {hops}\n\n[listen]\n");
+        let scene = Scene::with(gateway, changes, &[("[listen]\n", &counted)]).await;
+        scene.publish(office_alone()).await;
+        let token = scene.token("anna");
+        let authorization = bearer(&token);
+        let mut client = scene.connection(BALANCER).await;
+        for (chain, counts) in [
+            ("127.0.0.2", OFFICE),
+            ("127.0.0.3", ELSEWHERE),
+            ("127.0.0.2, 127.0.0.3", ELSEWHERE),
+            ("127.0.0.3, 127.0.0.2", OFFICE),
+        ] {
+            let headers = [("authorization", authorization.as_str()), ("x-forwarded-for", chain)];
+            let answer = client.get("/report", &headers).await;
+            let native = scene.natively(&token, counts).await;
+            scene.assert_as_native(&answer, &native);
+            assert_eq!(answer.status == 200, counts == OFFICE, "{gateway:?}: {chain}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_route_demands_of_a_token_is_demanded() {
     // Envoy tells by the route, the others in the path, or in a header.

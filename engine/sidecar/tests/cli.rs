@@ -55,10 +55,13 @@ fn the_demo_tells_its_story() {
 }
 
 #[test]
-fn the_example_configuration_has_no_faults() {
-    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/caed.toml");
-    let text = success(&run(&["check-config", "--config", example]));
-    assert_eq!(text, format!("{example}: no faults\n"));
+fn the_example_configurations_have_no_faults() {
+    let caed = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/caed.toml");
+    let gateway = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/gateway.toml");
+    for example in [caed, gateway] {
+        let text = success(&run(&["check-config", "--config", example]));
+        assert_eq!(text, format!("{example}: no faults\n"));
+    }
 }
 
 #[test]
