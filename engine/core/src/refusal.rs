@@ -1,7 +1,8 @@
 //! What the client of a refused request is sent, by whoever enforces: status, headers, and a JSON body.
 //!
-//! It says no more than the client must know, and in the same letters through every gateway and in every API, so
-//! that nobody need tell one from the other. No cache keeps it, and pages of other origins can read the challenge.
+//! It says no more than the client must know, in the same letters whoever enforces, as far as that one sends on what it
+//! is given: nginx has bodies of its own, and a gateway that verifies tokens itself answers for what it finds. No cache
+//! keeps it. Pages of other origins can read the challenge where the gateway or the API allows their origin (CORS).
 
 use crate::challenge;
 

@@ -40,21 +40,23 @@ pub(super) enum Dialect {
     Caddy,
     Traefik,
     Envoy,
+    /// In no way that is known: it is refused.
+    Other,
 }
 
 impl Dialect {
     /// The dialect of a path, and what stands behind it.
-    pub(super) fn of(path: &str) -> Option<(Self, &str)> {
-        let path = path.strip_prefix(PREFIX)?;
+    pub(super) fn of(path: &str) -> (Self, &str) {
+        let path = path.strip_prefix(PREFIX).unwrap_or_default();
         let (name, options) = path.split_once('/').unwrap_or((path, ""));
         let dialect = match name {
             "nginx" => Self::Nginx,
             "caddy" => Self::Caddy,
             "traefik" => Self::Traefik,
             "envoy" => Self::Envoy,
-            _ => return None,
+            _ => Self::Other,
         };
-        Some((dialect, options))
+        (dialect, options)
     }
 
     /// What a gateway tells, or what is wrong with how it does.
@@ -69,6 +71,10 @@ impl Dialect {
                 Ok(with_last_as_peer(told))
             }
             Self::Envoy => by_headers(headers, heard),
+            Self::Other => Err(
+                "no gateway is known at this path; use /forward-auth/ and nginx, caddy, traefik or envoy"
+                    .to_owned(),
+            ),
         }
     }
 
@@ -102,7 +108,9 @@ impl Dialect {
     /// The status of a refusal.
     fn status(self, status: u16) -> StatusCode {
         let status = match (self, status) {
-            (Self::Nginx, 401) | (Self::Caddy | Self::Traefik, _) | (Self::Envoy, ..500) => status,
+            (Self::Nginx, 401)
+            | (Self::Caddy | Self::Traefik | Self::Other, _)
+            | (Self::Envoy, ..500) => status,
             (Self::Envoy, 500..) => 429,
             (Self::Nginx, _) => 403,
         };

@@ -10,16 +10,16 @@
 //! | `/forward-auth/caddy/…` | Caddy |
 //! | `/forward-auth/traefik/…` | Traefik |
 //! | `/forward-auth/envoy` | Envoy; what stands behind it is the client's, and is not read |
+//! | any other | nobody |
 //!
-//! Any other path is answered 404, which every gateway takes for a refusal.
+//! Who may not decide, or asks at another path, gets a refusal as every other: 403. Anything else but 401 is an error
+//! to nginx, and errors can be configured away.
 
 mod convert;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
-use axum::routing::any;
+use axum::response::Response;
 
 use crate::gateway;
 use crate::native::Parts;
@@ -28,18 +28,14 @@ use convert::Dialect;
 
 /// The routes by which gateways ask.
 pub fn router(parts: Parts) -> Router {
-    Router::new().route("/forward-auth/{*told}", any(asked)).with_state(parts)
+    Router::new().fallback(asked).with_state(parts)
 }
 
 async fn asked(State(parts): State<Parts>, request: Request) -> Response {
     let rights = Rights::in_request(request.extensions());
-    if let Err(why) = rights.demand(Right::Decide) {
-        return (StatusCode::FORBIDDEN, format!("{why}\n")).into_response();
-    }
-    let Some((dialect, options)) = Dialect::of(request.uri().path()) else {
-        return StatusCode::NOT_FOUND.into_response();
-    };
-    let answer = match dialect.told(options, request.headers()) {
+    let (dialect, options) = Dialect::of(request.uri().path());
+    let told = rights.demand(Right::Decide).and_then(|()| dialect.told(options, request.headers()));
+    let answer = match told {
         Ok(told) => gateway::ask(&parts, rights, told).await,
         Err(problem) => gateway::convert::unasked(&problem),
     };

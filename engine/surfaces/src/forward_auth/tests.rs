@@ -1,7 +1,8 @@
 //! What gateways ask over HTTP, as data, and what they are answered.
 
 use axum::body::Body;
-use axum::http::{HeaderMap, Method};
+use axum::http::{HeaderMap, Method, StatusCode};
+use caed_core::refusal::HttpRefusal;
 
 use super::*;
 use crate::fixture::{self, claims, token};
@@ -115,9 +116,12 @@ async fn every_gateway_is_answered_in_its_dialect() {
         ("/forward-auth/envoy/", &[anna, ("x-caed-tenant", "fabrikam")], 401, ""),
         ("/forward-auth/envoy/", &[anna, ("x-caed-profile", "exchagne")], 403, ""),
         ("/forward-auth/envoy/", &[gone], 401, ""),
-        ("/forward-auth/", &[anna], 404, ""),
-        ("/forward-auth/apache", &[anna], 404, ""),
-        ("/forward-auth/nginxx", &[anna], 404, ""),
+        ("/forward-auth/", &[anna], 403, ""),
+        ("/forward-auth/apache", &[anna], 403, ""),
+        ("/forward-auth/nginxx", &[anna], 403, ""),
+        ("/forward-auth", &[anna], 403, ""),
+        ("/nginx", &[anna], 403, ""),
+        ("/", &[anna], 403, ""),
     ];
     for (path, headers, status, address) in rows {
         let (found, answer) = answered(&parts, path, headers).await;
@@ -126,9 +130,9 @@ async fn every_gateway_is_answered_in_its_dialect() {
         let subject = if *status == 200 { "anna" } else { "" };
         assert_eq!(text(&answer, "x-caed-subject"), subject, "{path}");
         assert_eq!(text(&answer, "www-authenticate").starts_with("Bearer"), *status == 401);
-        if *status != 404 {
-            assert_eq!(text(&answer, "cache-control"), "no-store");
-        }
+        assert_eq!(text(&answer, "cache-control"), "no-store");
+        let json = if *status == 200 { "" } else { "application/json" };
+        assert_eq!(text(&answer, "content-type"), json, "{path}");
     }
 }
 
@@ -159,18 +163,25 @@ async fn envoy_takes_out_what_a_client_sent_under_our_names() {
 
 #[tokio::test]
 async fn who_may_not_decide_is_refused() {
-    let mut request = Request::new(Body::empty());
-    *request.uri_mut() = "/forward-auth/caddy".parse().expect("a path");
-    for rights in [Rights::NONE, Rights::of(&[Right::Vouch, Right::Publish, Right::Administer])] {
+    let refused = |path: &str, rights: Option<Rights>| {
         let mut request = Request::builder()
-            .uri("/forward-auth/caddy")
+            .uri(path)
             .header("authorization", format!("Bearer {}", token(&claims("anna"))))
             .body(Body::empty())
             .expect("a request");
-        request.extensions_mut().insert(rights);
-        let response = asked(State(fixture::parts()), request).await;
-        assert_eq!(response.status(), StatusCode::FORBIDDEN, "{rights:?}");
+        if let Some(rights) = rights {
+            request.extensions_mut().insert(rights);
+        }
+        asked(State(fixture::parts()), request)
+    };
+    let others = Rights::of(&[Right::Vouch, Right::Publish, Right::Administer]);
+    for rights in [None, Some(Rights::NONE), Some(others)] {
+        for path in ["/forward-auth/nginx", "/forward-auth/caddy", "/forward-auth/envoy", "/"] {
+            let response = refused(path, rights).await;
+            assert_eq!(response.status(), StatusCode::FORBIDDEN, "{path} {rights:?}");
+            assert_eq!(text(response.headers(), "cache-control"), "no-store", "{path}");
+            let body = axum::body::to_bytes(response.into_body(), 1024).await.expect("a body");
+            assert_eq!(body, HttpRefusal::unasked().body, "{path}: nothing of why");
+        }
     }
-    let response = asked(State(fixture::parts()), request).await;
-    assert_eq!(response.status(), StatusCode::FORBIDDEN, "without any rights");
 }
