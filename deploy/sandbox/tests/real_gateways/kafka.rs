@@ -20,7 +20,7 @@ impl Kafka {
         let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
         let port = (start..start + 2000).step_by(10).find(|port| free(port) && free(&(port + 1)));
         let kafka = Self { directory, port: port.expect("free ports") };
-        kafka.script(&["start", kafka.folder(), &kafka.port.to_string()]);
+        Self::script(&["start", kafka.folder(), &kafka.port.to_string()]);
         let config = kafka.directory.path().join("topics.toml");
         let issuer = "[[issuers]]\nissuer = \"https://idp.example\"\ntenants = [\"contoso\"]\n";
         let text = format!("{}\n[listen]\ngrpc = \"127.0.0.1:0\"\n{issuer}", kafka.section());
@@ -44,7 +44,7 @@ impl Kafka {
         self.directory.path().to_str().expect("UTF-8")
     }
 
-    fn script(&self, arguments: &[&str]) {
+    fn script(arguments: &[&str]) {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/tools/kafka.sh");
         let owner = std::process::id().to_string();
         let status = Command::new(script).args(arguments).env("KAFKA_OWNER", owner).status();
@@ -54,6 +54,6 @@ impl Kafka {
 
 impl Drop for Kafka {
     fn drop(&mut self) {
-        self.script(&["stop", self.folder()]);
+        Self::script(&["stop", self.folder()]);
     }
 }

@@ -7,7 +7,7 @@
 //! # Invariants
 //!
 //! - A refusal is an answer and never an error, since gateways may let errors pass: so is what can't be read, or
-//!   asks for more than the gateway may. (Who may not decide at all gets no further than the door.)
+//!   asks for more than the gateway may. (Over gRPC who may not decide at all gets no further than the door.)
 //! - What a client writes chooses nothing but its token: the peer, the profile and what a route demands come from
 //!   where only the gateway writes.
 //! - A resource that finds one of our headers has it from us.
