@@ -245,7 +245,7 @@ QUICKSTARTS = {
         *(Serve(f"make sandbox-{gateway}", ready="What each part says", program="caed-sandbox", by=by, after=played)
           for gateway, by in [("envoy", signal.SIGINT), ("nginx", signal.SIGTERM), ("caddy", signal.SIGINT)]),
         Checked("http:", traefik),
-        Checked("let access = Access::new(", of_example),
+        Checked("let access = Access::new", of_example),
         # What was built for tests stands for it: cargo would build it anew, with other features.
         Serve("KEYS=keys.json LOG=target/example cargo run", ready="curl -i http://127.0.0.1", program="axum", by=signal.SIGINT,
               fill={"cargo run --package caed-tower --example axum": str(TARGET / "debug/examples/axum")}, before=verifying),
