@@ -66,7 +66,12 @@ impl Gateway {
             ensure!(text.contains(from), "the configuration of {self:?} has no `{from}`");
             text = text.replace(from, to);
         }
-        let config = folder.join(format!("{}.conf", self.program()));
+        let config = folder.join(match self {
+            // It knows a format by the end of a file's name.
+            Self::Envoy | Self::EnvoyJwtAuthn | Self::EnvoyHttp => "envoy.yaml",
+            Self::Nginx => "nginx.conf",
+            Self::Caddy => "Caddyfile",
+        });
         std::fs::write(&config, text)?;
         let program = self.found().await?;
         let mut command = Command::new(&program);
@@ -74,9 +79,6 @@ impl Gateway {
             Self::Envoy | Self::EnvoyJwtAuthn | Self::EnvoyHttp => {
                 let arguments =
                     ["--use-dynamic-base-id", "--concurrency", "1", "-l", "warn", "--config-path"];
-                // It knows a format by the end of a file's name.
-                let config = folder.join("envoy.yaml");
-                std::fs::rename(folder.join("envoy.conf"), &config)?;
                 command.args(arguments).arg(config)
             }
             Self::Nginx => {

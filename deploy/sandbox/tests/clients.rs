@@ -16,3 +16,4 @@ mod callers;
 mod pipelines;
 #[path = "clients/scene.rs"]
 mod scene;
+mod sidecar;

@@ -16,16 +16,15 @@ mod https;
 mod kafka;
 #[path = "real_gateways/load.rs"]
 mod load;
+mod sidecar;
 
 use std::net::Ipv4Addr;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use caed_proto::ext_authz::authorization_server::{Authorization, AuthorizationServer};
 use caed_proto::ext_authz::{CheckRequest, CheckResponse};
 use caed_proto::v1;
-use caed_proto::v1::access_evaluation_client::AccessEvaluationClient;
 use caed_proto::v1::event::Fact;
-use caed_proto::v1::event_publisher_client::EventPublisherClient;
 use caed_sandbox::gateway::Gateway;
 use caed_sandbox::issuer::TENANT;
 use caed_sandbox::{Ports, Sandbox, Setup};
@@ -33,10 +32,11 @@ use https::{Answer, Connection, Connector, Version};
 use kafka::Kafka;
 use load::Load;
 use serde_json::{Value, json};
+use sidecar::{now_s, revoked};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
+use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
-use tonic::transport::{Channel, Server};
 use tonic::{Request, Response, Status};
 
 /// Every way in which a gateway asks.
@@ -75,10 +75,6 @@ impl Scene {
         Connector::new(&self.sandbox, from, Version::Http2).connect().await
     }
 
-    async fn channel(&self) -> Channel {
-        channel(self.sandbox.ports.grpc).await
-    }
-
     /// A token that was issued a minute ago.
     fn token(&self, client: &str) -> String {
         self.sandbox.issuer.token(client, now_s() - 60, true)
@@ -86,11 +82,11 @@ impl Scene {
 
     /// What the API is told, who asks it directly.
     async fn natively(&self, token: &str, from: Ipv4Addr) -> v1::EvaluateReply {
-        natively(self.channel().await, token, from).await
+        sidecar::evaluated(&self.sandbox, token, Some(from)).await
     }
 
     async fn publish(&self, facts: Vec<Fact>) {
-        publish(self.channel().await, facts).await;
+        sidecar::publish(&self.sandbox, facts, None).await;
     }
 
     /// Waits until the gateway's access log has such a line.
@@ -114,6 +110,18 @@ impl Scene {
     fn undecided(&self) -> u16 {
         // A 5xx would be an error to Envoy, which it may be told to ignore.
         if self.gateway == Gateway::EnvoyHttp { 429 } else { 503 }
+    }
+
+    /// Asserts that of a request from there, which bears this chain, that address counts: who is not in the office is
+    /// let in nowhere.
+    async fn assert_client_is_at(&self, from: Ipv4Addr, chain: &str, counts: Ipv4Addr) {
+        let token = self.token("anna");
+        let authorization = bearer(&token);
+        let headers = [("authorization", authorization.as_str()), ("x-forwarded-for", chain)];
+        let answer = self.connection(from).await.get("/report", &headers).await;
+        let native = self.natively(&token, counts).await;
+        self.assert_as_native(&answer, &native);
+        assert_eq!(answer.status == 200, counts == OFFICE, "{:?}: {from} {chain}", self.gateway);
     }
 
     /// Asserts that a client got what the API itself would be told to say.
@@ -148,37 +156,6 @@ fn assert_is_refusal(gateway: Gateway, answer: &Answer) {
     assert_eq!(answer.lines("cache-control"), ["no-store"], "{gateway:?}");
 }
 
-async fn channel(port: u16) -> Channel {
-    let endpoint = Channel::from_shared(format!("http://127.0.0.1:{port}")).expect("an address");
-    endpoint.connect().await.expect("connected")
-}
-
-async fn natively(channel: Channel, token: &str, from: Ipv4Addr) -> v1::EvaluateReply {
-    let request = v1::EvaluateRequest {
-        token: Some(v1::evaluate_request::Token::Jwt(token.to_owned())),
-        client: Some(v1::ClientAddress { is: Some(v1::client_address::Is::Ip(from.to_string())) }),
-        ..Default::default()
-    };
-    let reply = AccessEvaluationClient::new(channel).evaluate(request).await;
-    reply.expect("an answer").into_inner()
-}
-
-async fn publish(channel: Channel, facts: Vec<Fact>) {
-    let event = |fact| v1::Event {
-        tenant: TENANT.to_owned(),
-        source: "directory".to_owned(),
-        fact: Some(fact),
-        ..Default::default()
-    };
-    let events = facts.into_iter().map(event).collect();
-    let request = v1::PublishRequest { events, wait: v1::Wait::Applied.into() };
-    EventPublisherClient::new(channel).publish(request).await.expect("published");
-}
-
-fn revoked(user: &str) -> Fact {
-    Fact::SessionsRevoked(v1::SessionsRevoked { user: user.to_owned() })
-}
-
 /// Whoever is not in the office is let in nowhere.
 fn office_alone() -> Vec<Fact> {
     let all = || vec!["All".to_owned()];
@@ -199,10 +176,6 @@ fn office_alone() -> Vec<Fact> {
         ..Default::default()
     };
     vec![Fact::LocationChanged(location), Fact::PolicyChanged(policy)]
-}
-
-fn now_s() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs()
 }
 
 fn bearer(token: &str) -> String {
@@ -479,8 +452,6 @@ async fn behind_a_balancer_the_client_is_whom_it_names() {
         let trusted = "[client_address]\ntrusted_proxies = [\"127.0.0.9/32\"]\n\n[listen]\n";
         let scene = Scene::with(gateway, changes, &[("[listen]\n", trusted)]).await;
         scene.publish(office_alone()).await;
-        let token = scene.token("anna");
-        let authorization = bearer(&token);
         for (from, chain, counts) in [
             (BALANCER, "127.0.0.2", OFFICE),
             (BALANCER, "127.0.0.3", ELSEWHERE),
@@ -490,12 +461,7 @@ async fn behind_a_balancer_the_client_is_whom_it_names() {
             (OFFICE, "127.0.0.3", OFFICE),
             (ELSEWHERE, "127.0.0.2", ELSEWHERE),
         ] {
-            let mut client = scene.connection(from).await;
-            let headers = [("authorization", authorization.as_str()), ("x-forwarded-for", chain)];
-            let answer = client.get("/report", &headers).await;
-            let native = scene.natively(&token, counts).await;
-            scene.assert_as_native(&answer, &native);
-            assert_eq!(answer.status == 200, counts == OFFICE, "{gateway:?}: {from} {chain}");
+            scene.assert_client_is_at(from, chain, counts).await;
         }
     }
 }
@@ -514,20 +480,13 @@ async fn behind_a_balancer_that_is_counted_the_client_is_whom_it_names() {
         let counted = format!("[client_address]\nhops = {hops}\n\n[listen]\n");
         let scene = Scene::with(gateway, changes, &[("[listen]\n", &counted)]).await;
         scene.publish(office_alone()).await;
-        let token = scene.token("anna");
-        let authorization = bearer(&token);
-        let mut client = scene.connection(BALANCER).await;
         for (chain, counts) in [
             ("127.0.0.2", OFFICE),
             ("127.0.0.3", ELSEWHERE),
             ("127.0.0.2, 127.0.0.3", ELSEWHERE),
             ("127.0.0.3, 127.0.0.2", OFFICE),
         ] {
-            let headers = [("authorization", authorization.as_str()), ("x-forwarded-for", chain)];
-            let answer = client.get("/report", &headers).await;
-            let native = scene.natively(&token, counts).await;
-            scene.assert_as_native(&answer, &native);
-            assert_eq!(answer.status == 200, counts == OFFICE, "{gateway:?}: {chain}");
+            scene.assert_client_is_at(BALANCER, chain, counts).await;
         }
     }
 }

@@ -153,13 +153,13 @@ async fn assert_says_what_caed_says(api: &Api, sandbox: &Sandbox, case: &str) {
     let second = format!("-H 'authorization: Bearer {old}'");
     api.ask(&old, &second).await.assert_refuses(401, "Bearer");
     let forged = old.rsplit_once('.').map(|(head, _)| format!("{head}.AAAA")).expect("a token");
-    let reply = evaluated(sandbox, forged.clone()).await;
+    let reply = evaluated(sandbox, &forged).await;
     assert_eq!(reply.primary_reason(), v1::Reason::Unverified);
     api.ask(&forged, "").await.assert_refuses(401, &reply.www_authenticate);
 
     // Revoked: challenged, until there is a newer one.
     publish(sandbox, revoked(&anna)).await;
-    let reply = evaluated(sandbox, old.clone()).await;
+    let reply = evaluated(sandbox, &old).await;
     assert_eq!(reply.verdict(), v1::Verdict::Challenge);
     api.ask(&old, "").await.assert_refuses(401, &reply.www_authenticate);
     let nbf_s = u64::try_from(reply.challenge.expect("a challenge").nbf).expect("after 1970");

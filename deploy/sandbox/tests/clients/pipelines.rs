@@ -155,7 +155,7 @@ fn read(claims: Vec<Option<String>>) -> Vec<Option<Value>> {
 
 /// The claims of caed's challenge to a token of this client that is a minute old.
 async fn challenge(sandbox: &Sandbox, client: &str) -> Value {
-    let reply = evaluated(sandbox, sandbox.issuer.token(client, now_s() - 60, true)).await;
+    let reply = evaluated(sandbox, &sandbox.issuer.token(client, now_s() - 60, true)).await;
     assert_eq!(reply.verdict(), v1::Verdict::Challenge, "{reply:?}");
     let challenge = reply.challenge.expect("a challenge");
     let claims = serde_json::from_str(&challenge.claims).expect("JSON");
@@ -242,7 +242,7 @@ async fn a_pipeline_that_can_answer_no_challenge_is_refused_without_one() {
     assert_eq!(before.since(&sandbox).await, decided);
     // Nothing in the answer had it ask again.
     assert_eq!(sandbox.issuer.handed_over(name), [None]);
-    let reply = evaluated(&sandbox, sandbox.issuer.token(name, now_s() - 60, false)).await;
+    let reply = evaluated(&sandbox, &sandbox.issuer.token(name, now_s() - 60, false)).await;
     assert_eq!(reply.http_status, 401);
     assert!(!reply.www_authenticate.contains("claims"), "{reply:?}");
 

@@ -1,17 +1,16 @@
 //! A sandbox, what happens in it, and programs that talk to it.
 
 use std::process::Stdio;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use caed_proto::v1;
-use caed_proto::v1::access_evaluation_client::AccessEvaluationClient;
 use caed_proto::v1::event::Fact;
-use caed_proto::v1::event_publisher_client::EventPublisherClient;
 use caed_sandbox::gateway::Gateway;
-use caed_sandbox::issuer::TENANT;
 use caed_sandbox::{Ports, Sandbox, Setup};
 use tokio::process::Command;
-use tonic::transport::Channel;
+
+use crate::sidecar;
+pub(crate) use crate::sidecar::{now_s, revoked};
 
 /// How long something may take that takes milliseconds, on a machine that is busy.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
@@ -26,11 +25,6 @@ pub(crate) async fn sandbox(gateway: Gateway) -> Sandbox {
     Sandbox::start(setup).await.unwrap_or_else(|error| panic!("{error:?}"))
 }
 
-async fn channel(sandbox: &Sandbox) -> Channel {
-    let address = format!("http://127.0.0.1:{}", sandbox.ports.grpc);
-    Channel::from_shared(address).expect("an address").connect().await.expect("connected")
-}
-
 /// Tells caed what happened now.
 pub(crate) async fn publish(sandbox: &Sandbox, fact: Fact) {
     publish_at(sandbox, fact, now_s()).await;
@@ -38,35 +32,12 @@ pub(crate) async fn publish(sandbox: &Sandbox, fact: Fact) {
 
 /// Tells caed what happened in this second.
 pub(crate) async fn publish_at(sandbox: &Sandbox, fact: Fact, second: u64) {
-    let event = v1::Event {
-        tenant: TENANT.to_owned(),
-        source: "directory".to_owned(),
-        event_time_ms: i64::try_from(second * 1000).expect("a time"),
-        fact: Some(fact),
-        ..Default::default()
-    };
-    let request = v1::PublishRequest { events: vec![event], wait: v1::Wait::Applied.into() };
-    let mut publisher = EventPublisherClient::new(channel(sandbox).await);
-    publisher.publish(request).await.expect("published");
-}
-
-/// All sessions of this user are revoked.
-pub(crate) fn revoked(user: &str) -> Fact {
-    Fact::SessionsRevoked(v1::SessionsRevoked { user: user.to_owned() })
+    sidecar::publish(sandbox, vec![fact], Some(second)).await;
 }
 
 /// What caed answers to a token.
-pub(crate) async fn evaluated(sandbox: &Sandbox, token: String) -> v1::EvaluateReply {
-    let request = v1::EvaluateRequest {
-        token: Some(v1::evaluate_request::Token::Jwt(token)),
-        ..Default::default()
-    };
-    let mut caed = AccessEvaluationClient::new(channel(sandbox).await);
-    caed.evaluate(request).await.expect("an answer").into_inner()
-}
-
-pub(crate) fn now_s() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs()
+pub(crate) async fn evaluated(sandbox: &Sandbox, token: &str) -> v1::EvaluateReply {
+    sidecar::evaluated(sandbox, token, None).await
 }
 
 /// What a script of the project prints.

@@ -83,8 +83,8 @@ pub(crate) struct Said {
 }
 
 /// Answers a gateway.
-pub(crate) async fn ask(parts: &Parts, rights: Rights, told: Told) -> Answer {
-    let ours = told.heard.ours.clone();
+pub(crate) async fn ask(parts: &Parts, rights: Rights, mut told: Told) -> Answer {
+    let ours = std::mem::take(&mut told.heard.ours);
     let Some(Question { request, route }) = convert::question(told) else {
         return convert::without_token();
     };
