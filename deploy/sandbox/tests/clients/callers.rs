@@ -127,7 +127,8 @@ fn nobody_without_a_place(user: &str) -> [Fact; 2] {
     };
     let users = v1::PolicyUsers { include_users: vec![user.to_owned()], ..Default::default() };
     let policy = v1::PolicyChanged {
-        policy: "office alone".to_owned(),
+        // One for each: of two versions of one policy in one second the greater stands (E15), whichever came later.
+        policy: format!("office alone for {user}"),
         state: v1::PolicyState::Enabled.into(),
         users: Some(users),
         applications: Some(v1::PolicyApplications { include: all(), ..Default::default() }),
