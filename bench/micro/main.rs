@@ -10,6 +10,8 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
+use caed_bench::estate::Estate;
+use caed_bench::flat_map::FlatMap;
 use caed_bench::ranges::Lookups;
 use caed_bench::scenario::{Scenario, Task, Tokens, Users};
 use caed_bench::table::{Table, median};
@@ -81,6 +83,9 @@ fn main() -> io::Result<()> {
     let given = |flag: &str| std::env::args().any(|argument| argument == flag);
     let is_test = given("--test") || !given("--bench");
     let amount = if is_test { Amount::SMALL } else { Amount::FULL };
+    if given("--core") {
+        return core_rows(is_test);
+    }
     // The largest first: its memory is measured in a young process.
     let mut worlds: Vec<World> =
         amount.users.iter().rev().map(|users| World::new(*users)).collect();
@@ -95,6 +100,37 @@ fn main() -> io::Result<()> {
         return Ok(());
     }
     write!(io::stdout().lock(), "\n{}\n{table}", machine())
+}
+
+/// What a decision costs beside a look-up in a flat map, in turns.
+fn core_rows(is_test: bool) -> io::Result<()> {
+    let most = if is_test {
+        10_000
+    } else {
+        std::env::var("MOST").ok().and_then(|m| m.parse().ok()).unwrap_or(10_000_000)
+    };
+    let estate = Estate { ranges: 100_000, policies: 50 };
+    let mut map = FlatMap::new(most);
+    let mut out = io::stdout().lock();
+    for (estate, name) in [(Estate::NONE, "no policies"), (estate, "50 policies")] {
+        let mut world = World::with_estate(Users(most), estate);
+        for (among, kind) in [(most, "cold"), (5000, "hot")] {
+            let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+            for _ in 0..7 {
+                let times = 200_000;
+                let each = |spent: Duration| spent.as_secs_f64() * 1e9 / precise(times);
+                ours.push(each(world.run(Task::Decide(Tokens::Renewed { among }), times)));
+                theirs.push(each(map.run(among, times)));
+            }
+            let (ours, theirs) = (median(ours), median(theirs));
+            writeln!(
+                out,
+                "decide.{kind}, {name}: {ours:.1} ns; a get: {theirs:.1} ns; {:.2} ×",
+                ours / theirs
+            )?;
+        }
+    }
+    Ok(())
 }
 
 /// Each scenario by itself, by criterion.

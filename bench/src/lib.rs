@@ -12,6 +12,8 @@
 //! is read, and two runs do the same things in the same order. Every answer is checked, also while the clock runs: a fast wrong answer is
 //! worth nothing.
 
+pub mod estate;
+pub mod flat_map;
 pub mod question;
 pub mod ranges;
 pub mod scenario;

@@ -46,12 +46,14 @@ impl Question {
         let about = match (tokens, drawn % 100) {
             (Tokens::Untouched, _) | (Tokens::Mixed, 0..90) => About::Untouched,
             (Tokens::Revoked, _) | (Tokens::Mixed, 90..94) => About::Revoked,
+            (Tokens::Renewed { .. }, _) => About::Renewed,
             (Tokens::Mixed, 94..97) => About::Renewed,
             (Tokens::Mixed, 97) => About::RevokedSession,
             (Tokens::Mixed, 98) => About::DisabledDevice,
             (Tokens::Mixed, _) => About::DisabledAccount,
         };
-        let number = drawn / 100 % users;
+        let among = if let Tokens::Renewed { among } = tokens { among.min(users) } else { users };
+        let number = drawn / 100 % among;
         let other = number % (users / OTHERS).max(1);
         // Numbers from `users` on are of those to whom nothing happened.
         let nobody = users + number;

@@ -26,6 +26,11 @@ pub enum Tokens {
     Untouched,
     /// Those of revoked users, from before their revocation.
     Revoked,
+    /// Those of revoked users, from after it, drawn among the first so many.
+    Renewed {
+        /// Of how many.
+        among: u64,
+    },
 }
 
 /// How many revoked users a state holds.
@@ -65,6 +70,7 @@ impl fmt::Display for Tokens {
             Self::Mixed => "of a mix",
             Self::Untouched => "of an untouched user",
             Self::Revoked => "of a revoked user",
+            Self::Renewed { .. } => "of a revoked user who signed in again",
         })
     }
 }

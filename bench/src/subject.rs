@@ -22,13 +22,18 @@ pub enum Kind {
     Device,
 }
 
+/// The bits of the id of the `number`th of its kind.
+pub const fn bits(kind: Kind, number: u64) -> [u64; 2] {
+    let place = SEED ^ (kind as u64) << 56 ^ number << 1;
+    [mixed(place), mixed(place ^ 1)]
+}
+
 /// The id of the `number`th of its kind, as text.
 pub fn id(kind: Kind, number: u64) -> String {
     const DIGITS: [char; 16] =
         ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
-    let place = SEED ^ (kind as u64) << 56 ^ number << 1;
     let mut text = String::with_capacity(36);
-    for half in [mixed(place), mixed(place ^ 1)] {
+    for half in bits(kind, number) {
         for digit in (0..16).rev().map(|nibble| half >> (4 * nibble) & 15) {
             if matches!(text.len(), 8 | 13 | 18 | 23) {
                 text.push('-');

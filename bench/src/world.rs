@@ -23,6 +23,7 @@ use caed_core::rules::{Issuer, IssuerTenants, Issuers, Judged, Profile, Rules};
 use caed_core::snapshot::Counts;
 use caed_core::time::UnixMillis;
 
+use crate::estate::Estate;
 use crate::question::{OTHERS, Question};
 use crate::scenario::{Task, Tokens, Users};
 use crate::subject::{self, Kind, SEED, mixed};
@@ -56,6 +57,7 @@ const PARTITION: Partition = Partition { topic: Topic(0), number: 0 };
 /// A state, its writer and its reader.
 pub struct World {
     users: u64,
+    estate: Estate,
     builder: Builder,
     publisher: Publisher,
     reader: SnapshotReader,
@@ -86,13 +88,23 @@ impl World {
     /// # Panics
     ///
     /// Where the state does not hold them.
-    pub fn new(Users(users): Users) -> Self {
+    pub fn new(users: Users) -> Self {
+        Self::with_estate(users, Estate::NONE)
+    }
+
+    /// The same, of a tenant with policies and locations.
+    ///
+    /// # Panics
+    ///
+    /// Where the state does not hold them.
+    pub fn with_estate(Users(users): Users, estate: Estate) -> Self {
         let before = resident_bytes();
         let mut builder = Builder::new(Arc::new(rules()), SEED);
         builder.caught_up();
         let (publisher, reader) = cell(builder.freeze());
         let mut world = Self {
             users,
+            estate,
             builder,
             publisher,
             reader,
@@ -127,6 +139,9 @@ impl World {
             ] {
                 world.apply(&world.event(at, fact));
             }
+        }
+        for event in estate.events(users, REVOKED_MS) {
+            world.apply(&event);
         }
         let counts = world.publish_snapshot();
         let others = usize::try_from((users / OTHERS).max(1)).unwrap_or(usize::MAX);
@@ -164,13 +179,14 @@ impl World {
             let places = self.asked..end.min(self.asked + CHUNK);
             self.asked = places.end;
             let questions: Vec<Question> =
-                places.map(|place| Question::draw(tokens, self.users, place)).collect();
+                places.clone().map(|place| Question::draw(tokens, self.users, place)).collect();
             let profile = &self.profile;
             let requests: Vec<(AccessRequest<'_>, &Question)> = questions
                 .iter()
-                .map(|question| {
+                .zip(places.clone())
+                .map(|(question, place)| {
                     let token = Token::parse(&question.claims());
-                    (AccessRequest { token, profile, seen: Seen::Unknown }, question)
+                    (AccessRequest { token, profile, seen: self.seen(place) }, question)
                 })
                 .collect();
             let start = Instant::now();
@@ -181,6 +197,14 @@ impl World {
             taken += start.elapsed();
         }
         taken
+    }
+
+    /// Where the client of the question at this place is.
+    fn seen(&self, place: u64) -> Seen {
+        if self.estate.ranges == 0 {
+            return Seen::Unknown;
+        }
+        Seen::At(self.estate.address(mixed(SEED ^ place << 1)))
     }
 
     /// Applies events to users drawn at random and publishes them as the sidecar's applier does a
