@@ -116,8 +116,9 @@ fn core_rows(is_test: bool) -> io::Result<()> {
         let mut world = World::with_estate(Users(most), estate);
         for (among, kind) in [(most, "cold"), (5000, "hot")] {
             let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-            for _ in 0..7 {
-                let times = 200_000;
+            for _ in 0..std::env::var("ROUNDS").ok().and_then(|m| m.parse().ok()).unwrap_or(7) {
+                let times =
+                    std::env::var("TIMES").ok().and_then(|m| m.parse().ok()).unwrap_or(200_000);
                 let each = |spent: Duration| spent.as_secs_f64() * 1e9 / precise(times);
                 ours.push(each(world.run(Task::Decide(Tokens::Renewed { among }), times)));
                 theirs.push(each(map.run(among, times)));

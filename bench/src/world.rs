@@ -143,6 +143,12 @@ impl World {
         for event in estate.events(users, REVOKED_MS) {
             world.apply(&event);
         }
+        world.publish_snapshot();
+        // As the applier does on another thread.
+        while let Some(compilation) = world.builder.take_compilation() {
+            world.builder.install(compilation.run());
+            world.publish_snapshot();
+        }
         let counts = world.publish_snapshot();
         let others = usize::try_from((users / OTHERS).max(1)).unwrap_or(usize::MAX);
         assert_eq!(counts.registers, 2 * others, "one for each device and account");
