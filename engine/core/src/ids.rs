@@ -20,9 +20,12 @@ use sha2::{Digest, Sha256};
 
 use crate::limits;
 
-/// An identifier as it came, checked but not yet a key.
+/// An identifier as it came, checked. A GUID is read by that, and its key known; other keys are made when asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Id<'a>(&'a str);
+pub struct Id<'a> {
+    text: &'a str,
+    guid: Option<[u64; 2]>,
+}
 
 /// The exact key of a directory object, session, token, client or device id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,21 +67,29 @@ pub enum InvalidId {
 impl<'a> Id<'a> {
     /// Parses an id as an event or a token carries it.
     pub fn parse(id: &'a str) -> Result<Self, InvalidId> {
-        check(id)?;
-        Ok(Self(id))
+        let guid = guid(id.as_bytes());
+        if guid.is_none() {
+            check(id)?;
+        }
+        Ok(Self { text: id, guid })
     }
 
     /// The id as text.
     pub const fn as_str(self) -> &'a str {
-        self.0
+        self.text
     }
 
     /// The key. A long id is hashed here, so ask only when there is something to look up.
+    #[inline]
     pub fn key(self) -> ObjectKey {
-        let id = self.0;
-        if let Some(bits) = guid(id.as_bytes()) {
-            return ObjectKey { bits, form: Form::Guid };
+        match self.guid {
+            Some(bits) => ObjectKey { bits, form: Form::Guid },
+            None => Self::made(self.text),
         }
+    }
+
+    /// The key of what is no GUID.
+    fn made(id: &str) -> ObjectKey {
         let mut padded = [0u8; 16];
         if let Some(head) = padded.get_mut(..id.len()) {
             head.copy_from_slice(id.as_bytes());
@@ -217,22 +228,17 @@ pub(crate) fn check(id: &str) -> Result<(), InvalidId> {
 
 /// The 128 bits of `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx`, in either case; `None` for anything else.
 fn guid(text: &[u8]) -> Option<[u64; 2]> {
-    const HYPHENS: [usize; 4] = [8, 13, 18, 23];
-    /// Where fours of digits begin, two to each word.
-    const FOURS: [(usize, usize); 4] = [(0, 4), (9, 14), (19, 24), (28, 32)];
     let text: &[u8; GUID_BYTES] = text.try_into().ok()?;
-    if HYPHENS.iter().any(|at| text.get(*at) != Some(&b'-')) {
+    if [8, 13, 18, 23].iter().any(|at| text.get(*at) != Some(&b'-')) {
         return None;
     }
     let four = |at: usize| {
         let four = text.get(at..at + 4)?;
         Some(u64::from(u32::from_be_bytes(four.try_into().ok()?)))
     };
-    let mut bits = 0u128;
-    for (high, low) in FOURS {
-        bits = bits << 32 | u128::from(hex(four(high)? << 32 | four(low)?)?);
-    }
-    Some(words(bits.to_be_bytes()))
+    let eight = |one, other| hex(four(one)? << 32 | four(other)?);
+    let word = |high: u32, low: u32| (u64::from(high) << 32 | u64::from(low)).swap_bytes();
+    Some([word(eight(0, 4)?, eight(9, 14)?), word(eight(19, 24)?, eight(28, 32)?)])
 }
 
 /// The number that eight hexadecimal digits write, the first one in the top byte. All of them at once: most of what a

@@ -86,7 +86,12 @@ struct Piece<A> {
 trait Number: Copy + Ord + Default {
     fn successor(self) -> Option<Self>;
     fn distance(self, from: Self) -> u128;
+    /// The slice that it lies in: its distance from a base, shifted.
+    fn slice(self, base: Self, shift: u32) -> usize;
 }
+
+/// A slice beyond every one that there is, whose successor is a number too.
+const BEYOND: usize = usize::MAX - 1;
 
 impl Number for u32 {
     fn successor(self) -> Option<Self> {
@@ -95,6 +100,11 @@ impl Number for u32 {
     #[inline]
     fn distance(self, from: Self) -> u128 {
         u128::from(self.saturating_sub(from))
+    }
+    #[inline]
+    fn slice(self, base: Self, shift: u32) -> usize {
+        let slice = self.saturating_sub(base).checked_shr(shift).unwrap_or(0);
+        usize::try_from(slice).unwrap_or(BEYOND)
     }
 }
 
@@ -105,6 +115,11 @@ impl Number for u128 {
     #[inline]
     fn distance(self, from: Self) -> u128 {
         self.saturating_sub(from)
+    }
+    #[inline]
+    fn slice(self, base: Self, shift: u32) -> usize {
+        let slice = self.saturating_sub(base).checked_shr(shift).unwrap_or(0);
+        usize::try_from(slice).unwrap_or(BEYOND)
     }
 }
 
@@ -189,6 +204,18 @@ impl Covering<'_> {
         let word = self.0.get(location as usize / 64).copied().unwrap_or_default();
         word >> (location % 64) & 1 == 1
     }
+
+    /// Shows each of them.
+    #[inline]
+    pub(crate) fn each(self, mut show: impl FnMut(u32)) {
+        for (base, word) in (0..).step_by(64).zip(self.0) {
+            let mut rest = *word;
+            while rest != 0 {
+                show(base + rest.trailing_zeros());
+                rest &= rest - 1;
+            }
+        }
+    }
 }
 
 impl RangeIndex {
@@ -267,7 +294,7 @@ impl<A: Number> Cuts<A> {
         let mut slices = vec![0; (1 << bits) + 1];
         for Piece { first, .. } in pieces.iter().skip(1) {
             // The cut lies in this slice, so before every later one.
-            if let Some(slice) = slices.get_mut(slice(first.distance(base), shift) + 1) {
+            if let Some(slice) = slices.get_mut(first.slice(base, shift) + 1) {
                 *slice += 1;
             }
         }
@@ -287,7 +314,7 @@ impl<A: Number> Cuts<A> {
         if self.pieces.is_empty() {
             return EMPTY;
         }
-        let slice = slice(address.distance(self.base), self.shift);
+        let slice = address.slice(self.base, self.shift);
         let end = self.pieces.len();
         let bound = |slice: usize| self.slices.get(slice).map_or(end, |&bound| bound as usize);
         let (low, high) = (bound(slice), bound(slice + 1));
@@ -360,12 +387,6 @@ impl Interner {
         self.sets.extend_from_slice(&self.current);
         number
     }
-}
-
-/// The slice of a distance. Beyond the last slice there is nothing, and the last piece goes on.
-#[inline]
-fn slice(distance: u128, shift: u32) -> usize {
-    usize::try_from(distance.checked_shr(shift).unwrap_or(0)).unwrap_or(usize::MAX - 1)
 }
 
 fn covers<A: Number>(spans: &[Span<A>], address: A) -> bool {
