@@ -15,7 +15,6 @@ use crate::consequence::{Facet, FinerKind};
 use crate::decision::{
     Answer, BlockRow, Collected, Decision, Finding, Notes, Reason, Refusal, Report, ScopeName,
 };
-use crate::directory::Directory;
 use crate::evaluate::{Applying, Counting, Known, Subject, Survey};
 use crate::event::RiskLevel;
 use crate::freshness::{self, At, Overdue, Signs, WhenStale};
@@ -71,6 +70,8 @@ pub(crate) fn decide_before<W: Witness>(
         return Decision::refuse(generation, Reason::NotReady, wait);
     }
     let tenant = snapshot.state.tenants.get(token.tenant.as_str());
+    let rows =
+        tenant.map(|(number, tenant)| Rows::of(&snapshot.state, number, tenant, request, token));
     witness.saw(|| Sight::Ages { log: log_age, tenant });
     let mut judge = Judge {
         witness,
@@ -79,7 +80,7 @@ pub(crate) fn decide_before<W: Witness>(
         token,
         issuer,
         tenant,
-        user: token.subject.key(),
+        rows: rows.unwrap_or_default(),
         issued_at,
         issued: issued_at.saturating_add(issuer.issue_time_skew),
         capable: token.is_capable(request.profile),
@@ -141,7 +142,7 @@ struct Judge<'a, W> {
     issuer: &'a Issuer,
     /// `None`: no event of the tenant was ever seen, and there is nothing to look up.
     tenant: Option<(Number, &'a Tenant)>,
-    user: ObjectKey,
+    rows: Rows<'a>,
     /// The token's `iat`.
     issued_at: UnixSeconds,
     /// When the token was really issued: `iat` and the issuer's back-dating.
@@ -151,6 +152,55 @@ struct Judge<'a, W> {
     now: UnixMillis,
     log_age: Duration,
     notes: Notes,
+}
+
+/// What stands under a token's own ids and addresses. All of it is looked up in one go: the processor then
+/// waits for memory once, and not once for each.
+#[derive(Default)]
+struct Rows<'a> {
+    /// The token before the policies of its tenant.
+    subject: Option<Subject<'a>>,
+    user: Option<&'a CutoffRow>,
+    session: Option<&'a CutoffRow>,
+    token: Option<&'a CutoffRow>,
+    client: Option<&'a CutoffRow>,
+    device: Option<&'a CutoffRow>,
+}
+
+impl<'a> Rows<'a> {
+    #[inline]
+    fn of(
+        state: &'a State,
+        number: Number,
+        tenant: &Tenant,
+        request: &'a AccessRequest<'a>,
+        token: &'a Token<'a>,
+    ) -> Self {
+        let user = token.subject.key();
+        // Without a directory there are no policies; everything else is the same.
+        let directory = state.directories.get(number).filter(|_| tenant.has_directory);
+        let mut rows = Self {
+            subject: directory.map(|directory| {
+                let AccessRequest { profile, seen, .. } = *request;
+                Subject::new(directory, token, profile, seen, || state.subject(number, user))
+            }),
+            user: state.cutoff(number, tenant, CutoffKind::User, NO_ISSUER, user),
+            ..Self::default()
+        };
+        if tenant.has_finer() {
+            let row = |kind| {
+                let is_there = tenant.has(CutoffKind::finer(kind));
+                let id = finer_id(token, kind).filter(|_| is_there)?;
+                let issuer = finer_issuer(state, token, kind)?;
+                state.cutoff(number, tenant, CutoffKind::finer(kind), issuer, id.key())
+            };
+            rows.session = row(FinerKind::Session);
+            rows.token = row(FinerKind::Token);
+            rows.client = row(FinerKind::Client);
+            rows.device = row(FinerKind::Device);
+        }
+        rows
+    }
 }
 
 /// The highest cutoff that reaches the token.
@@ -171,12 +221,9 @@ enum Extent {
 }
 
 impl<'a, W: Witness> Judge<'a, W> {
-    /// Without a directory there are no policies; everything else is the same.
     fn decision(&mut self) -> Decision {
-        let AccessRequest { profile, seen, .. } = *self.request;
         let mut enforced = Collected::shown();
-        let directory = self.directory();
-        let Some(directory) = directory else {
+        let Some(subject) = self.rows.subject else {
             self.witness.saw(|| Sight::Scope(None));
             let survey = Survey::default();
             self.findings(&mut enforced, Extent::Whole, &survey, None);
@@ -185,8 +232,6 @@ impl<'a, W: Witness> Judge<'a, W> {
             self.stale(&mut enforced);
             return self.answer(enforced, None, None);
         };
-        let number = self.tenant.and_then(|(tenant, _)| self.state().subject(tenant, self.user));
-        let subject = Subject::new(directory, number, self.token, profile, seen);
         let honoured = !self.capable && subject.honours_incapable();
         let is_limited = |scope| scope == Known::No || honoured;
         let scope = subject.scope(Counting::Enforced);
@@ -233,14 +278,6 @@ impl<'a, W: Witness> Judge<'a, W> {
             return None;
         }
         self.state().signs.get(number)
-    }
-
-    fn directory(&self) -> Option<&'a Directory> {
-        let (number, tenant) = self.tenant?;
-        if !tenant.has_directory {
-            return None;
-        }
-        self.state().directories.get(number)
     }
 
     /// Everything that policies bear on.
@@ -563,20 +600,15 @@ impl<W: Witness> Judged<'_, '_, W> {
     /// D3 and D4, in the order of [`Reason`].
     fn findings(&self, findings: &mut Collected, needs_compliance: bool) {
         let profile = self.request.profile;
-        let user = self.cutoff_row(CutoffKind::User, NO_ISSUER, self.user);
-        let hints = user.map_or(Hint::NONE, |row| row.hints);
-        let device = self
-            .token
-            .device
-            .filter(|_| self.tenant.has(CutoffKind::Device))
-            .and_then(|id| self.cutoff_row(CutoffKind::Device, NO_ISSUER, id.key()));
+        let hints = self.rows.user.map_or(Hint::NONE, |row| row.hints);
         if profile.revocation {
-            if let Some(reached) = self.revoked(user, device, hints) {
+            if let Some(reached) = self.revoked(hints) {
                 findings.push(self.cutoff_finding(Reason::Revoked, reached, Some(reached.scope)));
             }
             if hints.has(Hint::register(Facet::Account)) {
-                self.witness.saw(|| self.object(Facet::Account, self.user));
-                self.register(findings, Reason::Account, Facet::Account, self.user);
+                let user = self.token.subject.key();
+                self.witness.saw(|| self.object(Facet::Account, user));
+                self.register(findings, Reason::Account, Facet::Account, user);
             }
         }
         if profile.user_risk
@@ -584,7 +616,7 @@ impl<W: Witness> Judged<'_, '_, W> {
         {
             findings.push(self.cutoff_finding(Reason::Risk, reached, None));
         }
-        if let Some(row) = device.filter(|_| profile.device) {
+        if let Some(row) = self.row(FinerKind::Device).filter(|_| profile.device) {
             let object = crate::index::Row::key(row).id;
             let needs_compliance = profile.device_compliance || needs_compliance;
             let mut refused = false;
@@ -605,28 +637,16 @@ impl<W: Witness> Judged<'_, '_, W> {
 
     /// D3 over every scope that applies to the token: the highest cutoff counts, and no scope hides
     /// another (E12).
-    fn revoked(
-        &self,
-        user: Option<&CutoffRow>,
-        device: Option<&CutoffRow>,
-        hints: Hint,
-    ) -> Option<Reached> {
+    fn revoked(&self, hints: Hint) -> Option<Reached> {
         let mut highest = Highest(None);
         highest.offer(self.before(self.tenant.cutoff, ScopeName::Tenant));
-        if let Some(row) = user {
+        if let Some(row) = self.rows.user {
             highest.offer(self.before(row.cutoff(), ScopeName::User));
         }
-        for kind in [FinerKind::Session, FinerKind::Token, FinerKind::Client] {
-            if self.tenant.has(CutoffKind::finer(kind))
-                && let Some(id) = self.finer_id(kind)
-                && let Some(issuer) = self.finer_issuer(kind)
-                && let Some(row) = self.cutoff_row(CutoffKind::finer(kind), issuer, id.key())
-            {
+        for kind in FinerKind::ALL.into_iter().filter(|_| self.tenant.has_finer()) {
+            if let Some(row) = self.row(kind) {
                 highest.offer(self.finer(kind, row.cutoff(), finer_scope(kind)));
             }
-        }
-        if let Some(row) = device {
-            highest.offer(self.before(row.cutoff(), ScopeName::Device));
         }
         for kind in FinerKind::ALL {
             if hints.has(Hint::pair(kind)) {
@@ -639,13 +659,14 @@ impl<W: Witness> Judged<'_, '_, W> {
     /// E7: what was revoked of this user alone.
     fn pair(&self, kind: FinerKind) -> Option<Reached> {
         let scope = pair_scope(kind);
-        let Some(id) = self.finer_id(kind) else {
+        let user = self.token.subject.key();
+        let Some(id) = finer_id(self.token, kind) else {
             // The token does not say which one it belongs to.
-            let row = self.cutoff_row(CutoffKind::without(kind), NO_ISSUER, self.user)?;
+            let row = self.user_row(CutoffKind::without(kind))?;
             return self.before(row.cutoff(), scope);
         };
-        let issuer = self.finer_issuer(kind)?;
-        let cutoff = self.state.pair(self.number, kind, issuer, self.user, id.key())?;
+        let issuer = finer_issuer(self.state, self.token, kind)?;
+        let cutoff = self.state.pair(self.number, kind, issuer, user, id.key())?;
         self.finer(kind, cutoff, scope)
     }
 
@@ -655,7 +676,7 @@ impl<W: Witness> Judged<'_, '_, W> {
         for level in [RiskLevel::Low, RiskLevel::Medium, RiskLevel::High] {
             if level >= self.request.profile.risk_threshold
                 && hints.has(Hint::risk(level))
-                && let Some(row) = self.cutoff_row(CutoffKind::risk(level), NO_ISSUER, self.user)
+                && let Some(row) = self.user_row(CutoffKind::risk(level))
             {
                 let cutoff = row.cutoff();
                 let reached = self.reached(cutoff.at, ScopeName::User);
@@ -747,25 +768,38 @@ impl<W: Witness> Judged<'_, '_, W> {
         true
     }
 
-    fn cutoff_row(&self, kind: CutoffKind, issuer: Number, id: ObjectKey) -> Option<&CutoffRow> {
-        self.state.cutoff(self.number, self.tenant, kind, issuer, id)
-    }
-
-    fn finer_id(&self, kind: FinerKind) -> Option<Id<'_>> {
+    /// The token's own row of a kind.
+    const fn row(&self, kind: FinerKind) -> Option<&CutoffRow> {
+        let rows = &self.judge.rows;
         match kind {
-            FinerKind::Session => self.token.session,
-            FinerKind::Token => self.token.id,
-            FinerKind::Client => self.token.client,
-            FinerKind::Device => self.token.device,
+            FinerKind::Session => rows.session,
+            FinerKind::Token => rows.token,
+            FinerKind::Client => rows.client,
+            FinerKind::Device => rows.device,
         }
     }
 
-    /// Sessions and tokens are numbered by their issuer; `None` where no event ever named it.
-    fn finer_issuer(&self, kind: FinerKind) -> Option<Number> {
-        match kind {
-            FinerKind::Session | FinerKind::Token => self.state.issuer(self.token.issuer.as_str()),
-            FinerKind::Client | FinerKind::Device => Some(NO_ISSUER),
-        }
+    /// Another row of the user.
+    fn user_row(&self, kind: CutoffKind) -> Option<&CutoffRow> {
+        let user = self.token.subject.key();
+        self.state.cutoff(self.number, self.tenant, kind, NO_ISSUER, user)
+    }
+}
+
+const fn finer_id<'t>(token: &Token<'t>, kind: FinerKind) -> Option<Id<'t>> {
+    match kind {
+        FinerKind::Session => token.session,
+        FinerKind::Token => token.id,
+        FinerKind::Client => token.client,
+        FinerKind::Device => token.device,
+    }
+}
+
+/// Sessions and tokens are numbered by their issuer; `None` where no event ever named it.
+fn finer_issuer(state: &State, token: &Token<'_>, kind: FinerKind) -> Option<Number> {
+    match kind {
+        FinerKind::Session | FinerKind::Token => state.issuer(token.issuer.as_str()),
+        FinerKind::Client | FinerKind::Device => Some(NO_ISSUER),
     }
 }
 

@@ -11,6 +11,7 @@
 
 pub(crate) mod export;
 pub(crate) mod inspect;
+pub(crate) mod sieve;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 use roaring::RoaringBitmap;
 
+use self::sieve::{Named, Sieve};
 use crate::countries::{Countries, Country, CountrySet};
 use crate::ids::{Name, ObjectKey};
 use crate::index::names::Number;
@@ -97,6 +99,8 @@ pub(crate) struct View {
     pub(crate) incapable: Incapable,
     /// Policies that are enabled or reported, in the order of their ids.
     pub(crate) policies: Vec<Standing>,
+    /// Which of them could matter to a token.
+    pub(crate) sieve: Sieve,
     /// Whether any of them is only reported.
     pub(crate) reports: bool,
     /// The locations that `AllTrusted` means.
@@ -304,7 +308,11 @@ impl Directory {
                 let members = members.iter().map(|member| intern(subjects, *member)).collect();
                 let offered = told.offer(Arc::new(members), false);
                 let number = self.group_number(*id);
-                self.groups.change(number, |group| group.put_baseline(offered, horizon));
+                self.stale |= self.groups.change(number, |group| {
+                    let was_known = group.members.is_known();
+                    group.put_baseline(offered, horizon);
+                    !was_known && group.members.is_known()
+                });
                 return Joined::Raised;
             }
         };
@@ -505,6 +513,9 @@ impl Directory {
         let policies: Vec<Standing> = standings.collect();
         let reports =
             policies.iter().any(|standing| standing.policy.mode == PolicyMode::ReportOnly);
+        let locations = self.location_numbers.len() + 1;
+        let is_known = |group| self.group(group).is_some_and(|group| group.members.is_known());
+        let sieve = Sieve::new(&policies, &trusted, locations, is_known);
         let mut index = Arc::clone(&self.view.index);
         let mut compilation = None;
         if !self.unindexed(&index).is_empty() {
@@ -534,6 +545,7 @@ impl Directory {
             strict,
             incapable,
             policies,
+            sieve,
             reports,
             trusted,
             index,
@@ -727,6 +739,13 @@ impl View {
         Some((database, set))
     }
 
+    /// Whether the index knows the version of a location that is in force.
+    #[inline]
+    fn is_indexed(&self, location: u32) -> bool {
+        self.unindexed.iter().all(|(number, _)| *number != location)
+            && self.by_country(location).is_none()
+    }
+
     /// Looks an address up, once for all policies.
     #[inline]
     pub(crate) fn seen(&self, address: Option<IpAddr>) -> SeenAt<'_> {
@@ -749,6 +768,34 @@ impl SeenAt<'_> {
     #[inline]
     pub(crate) fn matches(&self, places: &(PlaceNumbers, PlaceNumbers)) -> bool {
         self.is_in(&places.0) && !self.is_in(&places.1)
+    }
+
+    /// The policies of a block of the sieve that name a location here.
+    #[inline]
+    pub(crate) fn named(&self, block: usize) -> Named {
+        let Some(address) = self.address else { return Named::default() };
+        let view = self.view;
+        let mut named = Named::default();
+        let mut put = |location| named = named.or(view.sieve.of_place(block, location));
+        self.covering.each(|location| {
+            if view.is_indexed(location) {
+                put(location);
+            }
+        });
+        for (location, sets) in &view.unindexed {
+            if view.by_country(*location).is_none() && sets.iter().any(|set| set.contains(address))
+            {
+                put(*location);
+            }
+        }
+        if let Some(ByCountry { database, locations }) = &view.countries {
+            for (location, set) in locations {
+                if database.holds(set, address) {
+                    put(*location);
+                }
+            }
+        }
+        named
     }
 
     fn is_in(&self, list: &PlaceNumbers) -> bool {

@@ -3,18 +3,21 @@
 //! What can't be known is neither yes nor no ([`Known`]), so that a policy about somebody who may or
 //! may not belong to a group decides nothing, but shortens the life of tokens (P6).
 //!
-//! Policies are gone through once, for all tokens that pass; a second time only where one of them
-//! refuses. Nothing here allocates.
+//! Of the policies only those are looked at that could matter ([`crate::directory::sieve`]), once for all tokens
+//! that pass; all of them only where one refuses. Nothing here allocates.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::directory::sieve::{Named, Sample};
 use crate::directory::{Chosen, Directory, SeenAt, Standing, View};
 use crate::ids::{Form, Id, ObjectKey};
 use crate::index::sets::Side;
 use crate::policy::{Applications, Evaluation, Grant, Incapable, Mode, PolicyMode};
 use crate::request::{Seen, Token};
+use crate::row::SubjectRow;
 use crate::rules::{LocationClass, Profile};
+use crate::time::UnixMillis;
 
 /// Yes, no, or not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,6 +51,12 @@ pub(crate) enum Counting {
     Reported,
 }
 
+impl Counting {
+    fn counts(self, standing: &Standing) -> bool {
+        self == Self::Reported || standing.policy.mode == PolicyMode::Enabled
+    }
+}
+
 /// A token before the policies of its tenant.
 #[derive(Clone, Copy)]
 pub(crate) struct Subject<'a> {
@@ -57,6 +66,8 @@ pub(crate) struct Subject<'a> {
     pub(crate) profile: &'a Profile,
     /// The user's number, where anything names the user.
     pub(crate) number: Option<u32>,
+    /// When a membership of the user changed last.
+    moved: UnixMillis,
     pub(crate) seen_at: SeenAt<'a>,
     /// The address that the identity provider saw.
     pub(crate) signed_in_at: Option<SeenAt<'a>>,
@@ -66,13 +77,13 @@ pub(crate) struct Subject<'a> {
 
 /// What all policies together say of a token.
 #[expect(clippy::struct_excessive_bools, reason = "independent answers, none of them a state")]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Survey {
     /// A policy in whose reach the token is can't be enforced here (P6).
     pub(crate) is_plain: bool,
     /// A location policy was left out.
     pub(crate) left_out: bool,
-    /// A location policy may apply.
+    /// A location policy may apply; told only of resources for which that counts.
     has_places: bool,
     pub(crate) is_strict: bool,
     pub(crate) needs_compliance: bool,
@@ -99,13 +110,14 @@ pub(crate) enum Stance<'a> {
 }
 
 impl<'a> Subject<'a> {
-    /// The token of a user with this number.
+    /// The token of a user; `named` finds what is kept of whom something names.
+    #[inline]
     pub(crate) fn new(
         directory: &'a Directory,
-        number: Option<u32>,
         token: &'a Token<'a>,
         profile: &'a Profile,
         seen: Seen,
+        named: impl FnOnce() -> Option<&'a SubjectRow>,
     ) -> Self {
         let view = directory.view();
         let address = match seen {
@@ -114,14 +126,18 @@ impl<'a> Subject<'a> {
         };
         let without_locations =
             seen == Seen::NoneByNature || profile.location == LocationClass::Unsupported;
+        let (seen_at, signed_in_at) =
+            (view.seen(address), token.address.map(|address| view.seen(Some(address))));
+        let named = named();
         Self {
             directory,
             view,
             token,
             profile,
-            number,
-            seen_at: view.seen(address),
-            signed_in_at: token.address.map(|address| view.seen(Some(address))),
+            number: named.map(|row| row.number),
+            moved: named.map_or(UnixMillis::ZERO, |row| row.moved),
+            seen_at,
+            signed_in_at,
             without_locations,
         }
     }
@@ -139,15 +155,10 @@ impl<'a> Subject<'a> {
         let only = self.view.only.as_ref();
         let mut scope = only.map_or(Known::Yes, |only| self.is_one_of(only, Side::Include));
         scope = scope.but_not(self.is_one_of(&self.view.except, Side::Exclude));
-        for standing in self.counted(counting) {
-            let policy = &standing.policy;
-            if policy.evaluation == Evaluation::Disabled
-                && policy.places.is_none()
-                && standing.is_enforceable
-                && is_everything(&policy.applications)
-            {
-                scope = scope.but_not(self.is_subject(standing));
-            }
+        let exempting = self.view.sieve.exempting.iter();
+        let exempting = exempting.filter_map(|number| self.view.policies.get(*number));
+        for standing in exempting.filter(|standing| counting.counts(standing)) {
+            scope = scope.but_not(self.is_subject(standing));
         }
         scope
     }
@@ -175,43 +186,100 @@ impl<'a> Subject<'a> {
     }
 
     fn survey_once(&self, counting: Counting) -> Survey {
-        let mut survey =
-            Survey { is_strict: self.profile.strict || self.view.strict, ..Survey::default() };
-        for standing in self.counted(counting) {
-            let policy = &standing.policy;
-            let stance = self.stance(standing);
-            survey.has_places |=
-                policy.places.is_some() && !matches!(stance, Stance::Irrelevant | Stance::LeftOut);
-            match stance {
-                Stance::Irrelevant | Stance::Elsewhere => {}
-                Stance::LeftOut => survey.left_out = true,
-                Stance::NotEnforceable => survey.is_plain = true,
-                Stance::Applies(applying) => {
-                    survey.is_strict |= policy.evaluation == Evaluation::Strict;
-                    survey.needs_compliance |= policy.grant == Grant::CompliantDevice;
-                    survey.frequency = match (survey.frequency, policy.frequency) {
-                        (Some(one), Some(other)) => Some(one.min(other)),
-                        (one, other) => one.or(other),
-                    };
-                    survey.refuses |= match policy.grant {
-                        Grant::None => false,
-                        Grant::Block => true,
-                        Grant::Other | Grant::CompliantDevice => {
-                            applying.at_sign_in == Some(false)
-                                || self.is_newer_than_token(&applying)
-                        }
-                    };
+        let mut survey = self.blank();
+        let (view, sieve) = (self.view, &self.view.sieve);
+        let named = sieve.names_applications();
+        let sample = Sample {
+            is_workload: self.token.is_workload,
+            is_named: self.number.is_some(),
+            reports: counting == Counting::Reported,
+            without_locations: self.without_locations,
+            minds_places: self.profile.location == LocationClass::WhenStrict,
+            is_untold: named && self.told().next().is_none(),
+            issued_at: self.token.issued_at.unwrap_or(i64::MAX),
+            moved: self.moved,
+        };
+        for block in 0..sieve.blocks() {
+            let mut applications = Named::default();
+            if named {
+                let told = self.told().map(|name| sieve.of_application(block, name));
+                applications = told.fold(applications, Named::or);
+            }
+            let here = self.seen_at.named(block);
+            let at_sign_in = self.signed_in_at.map(|at| at.named(block));
+            let mut left = sieve.sift(block, &sample, here, at_sign_in, applications);
+            while left != 0 {
+                let number = block * 64 + left.trailing_zeros() as usize;
+                if let Some(standing) = view.policies.get(number) {
+                    self.survey_one(&mut survey, standing);
                 }
+                left &= left - 1;
             }
         }
+        debug_assert_eq!(
+            Survey { has_places: false, ..survey },
+            Survey { has_places: false, ..self.survey_all(counting) },
+            "the sieve held something back"
+        );
         survey
+    }
+
+    /// The applications that the resource is, or belongs to, as far as that is told.
+    fn told(&self) -> impl Iterator<Item = ObjectKey> + '_ {
+        let applications = self.profile.applications.as_slice();
+        let audiences = self.token.audiences.iter().filter(|_| applications.is_empty());
+        let keys = audiences.filter_map(|text| Id::parse(text).ok()).map(Id::key);
+        // An audience that is a URL does not tell the application.
+        applications.iter().copied().chain(keys.filter(|key| key.form == Form::Guid))
+    }
+
+    /// What the sieve is held against.
+    fn survey_all(&self, counting: Counting) -> Survey {
+        let mut survey = self.blank();
+        for standing in self.counted(counting) {
+            self.survey_one(&mut survey, standing);
+        }
+        survey
+    }
+
+    /// A survey of no policies.
+    fn blank(&self) -> Survey {
+        Survey { is_strict: self.profile.strict || self.view.strict, ..Survey::default() }
+    }
+
+    /// Adds what one policy says.
+    fn survey_one(&self, survey: &mut Survey, standing: &'a Standing) {
+        let policy = &standing.policy;
+        let stance = self.stance(standing);
+        survey.has_places |=
+            policy.places.is_some() && !matches!(stance, Stance::Irrelevant | Stance::LeftOut);
+        match stance {
+            Stance::Irrelevant | Stance::Elsewhere => {}
+            Stance::LeftOut => survey.left_out = true,
+            Stance::NotEnforceable => survey.is_plain = true,
+            Stance::Applies(applying) => {
+                survey.is_strict |= policy.evaluation == Evaluation::Strict;
+                survey.needs_compliance |= policy.grant == Grant::CompliantDevice;
+                survey.frequency = match (survey.frequency, policy.frequency) {
+                    (Some(one), Some(other)) => Some(one.min(other)),
+                    (one, other) => one.or(other),
+                };
+                survey.refuses |= match policy.grant {
+                    Grant::None => false,
+                    Grant::Block => true,
+                    Grant::Other | Grant::CompliantDevice => {
+                        applying.at_sign_in == Some(false) || self.is_newer_than_token(&applying)
+                    }
+                };
+            }
+        }
     }
 
     /// Whether a policy may have changed since the token was issued. The exact comparison is the
     /// decision's.
     fn is_newer_than_token(&self, applying: &Applying<'_>) -> bool {
         let issued_at = self.token.issued_at.unwrap_or(i64::MAX);
-        let newer = |at: crate::time::UnixMillis| issued_at <= at.floor_to_second().as_seconds();
+        let newer = |at: UnixMillis| issued_at <= at.floor_to_second().as_seconds();
         newer(applying.standing.changed)
             || self
                 .number
@@ -228,9 +296,7 @@ impl<'a> Subject<'a> {
     }
 
     pub(crate) fn counted(&self, counting: Counting) -> impl Iterator<Item = &'a Standing> + 'a {
-        self.view.policies.iter().filter(move |standing| {
-            counting == Counting::Reported || standing.policy.mode == PolicyMode::Enabled
-        })
+        self.view.policies.iter().filter(move |standing| counting.counts(standing))
     }
 
     pub(crate) fn stance(&self, standing: &'a Standing) -> Stance<'a> {
@@ -340,10 +406,4 @@ impl<'a> Subject<'a> {
         };
         names.iter().map(is_it).max().unwrap_or(Known::No)
     }
-}
-
-/// Whether a policy targets all resources.
-fn is_everything(applications: &Applications) -> bool {
-    let Applications { all, include: _, exclude_all, exclude, user_action } = applications;
-    *all && !exclude_all && exclude.is_empty() && !user_action
 }

@@ -270,7 +270,7 @@ impl Snapshot {
         let memberships = self
             .state
             .subject(number, subject)
-            .and_then(|subject| Some(directory?.membership_views(subject)))
+            .and_then(|row| Some(directory?.membership_views(row.number)))
             .unwrap_or_default();
         let mut registers: Vec<_> = self.words(number, row, Facet::Account, subject).collect();
         registers.sort_unstable_by(|one, other| one.source.cmp(&other.source));

@@ -44,6 +44,7 @@ pub mod builder;
 pub mod challenge;
 pub mod consequence;
 pub mod countries;
+mod cutoffs;
 pub mod decide;
 pub mod decision;
 pub mod digest;

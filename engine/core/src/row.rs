@@ -150,6 +150,10 @@ impl CutoffKind {
     pub(crate) const fn bit(self) -> u16 {
         1 << self as u8
     }
+
+    /// The bits of what is finer than a user.
+    pub(crate) const FINER: u16 =
+        Self::Session.bit() | Self::Token.bit() | Self::Client.bit() | Self::Device.bit();
 }
 
 impl Hint {
@@ -259,12 +263,16 @@ impl RegisterRow {
     }
 }
 
-/// The number of a subject that a policy or a group named.
+/// A subject that a policy or a group named.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct SubjectRow {
-    key: SubjectKey,
+    bits: [u64; 2],
     /// From 0 within the tenant.
     pub(crate) number: u32,
+    /// When a single word about a membership of the subject was spoken last.
+    pub(crate) moved: UnixMillis,
+    tenant: Number,
+    form: Form,
 }
 
 /// Finds a [`SubjectRow`].
@@ -276,22 +284,26 @@ pub(crate) struct SubjectKey {
 
 impl SubjectRow {
     pub(crate) const fn new(key: SubjectKey, number: u32) -> Self {
-        Self { key, number }
+        let SubjectKey { tenant, subject: ObjectKey { bits, form } } = key;
+        Self { bits, number, moved: UnixMillis::ZERO, tenant, form }
     }
 }
 
 impl Row for SubjectRow {
     type Key = SubjectKey;
 
-    const VACANT: Self = Self { key: SubjectKey { tenant: 0, subject: NO_ID }, number: 0 };
+    const VACANT: Self = Self::new(SubjectKey { tenant: 0, subject: NO_ID }, 0);
 
+    #[inline]
     fn key(&self) -> SubjectKey {
-        self.key
+        let subject = ObjectKey { bits: self.bits, form: self.form };
+        SubjectKey { tenant: self.tenant, subject }
     }
 
     fn hash(key: &SubjectKey, seed: u64) -> u64 {
         let SubjectKey { tenant, subject } = *key;
-        hash([subject], tenant, NO_ISSUER, 0, 0, seed)
+        let [one, other] = subject.bits;
+        hash([one, other, pair(tenant, subject.form as u32)], seed)
     }
 }
 
@@ -321,7 +333,9 @@ impl Row for CutoffRow {
     #[inline]
     fn hash(key: &CutoffKey, seed: u64) -> u64 {
         let CutoffKey { tenant, kind, issuer, id } = *key;
-        hash([id], tenant, issuer, kind as u8, 0, seed)
+        let [one, other] = id.bits;
+        let forms = (kind as u32) << 2 | id.form as u32;
+        hash([one, other, pair(tenant, issuer), u64::from(forms)], seed)
     }
 }
 
@@ -347,7 +361,9 @@ impl Row for PairRow {
 
     fn hash(key: &PairKey, seed: u64) -> u64 {
         let PairKey { tenant, kind, issuer, user, finer } = *key;
-        hash([user, finer], tenant, issuer, kind as u8, 0, seed)
+        let [[one, other], [third, fourth]] = [user.bits, finer.bits];
+        let forms = (kind as u32) << 4 | (user.form as u32) << 2 | finer.form as u32;
+        hash([one, other, third, fourth, pair(tenant, issuer), u64::from(forms)], seed)
     }
 }
 
@@ -368,38 +384,22 @@ impl Row for RegisterRow {
 
     fn hash(key: &RegisterKey, seed: u64) -> u64 {
         let RegisterKey { tenant, facet, object, index } = *key;
-        hash([object], tenant, NO_ISSUER, facet as u8, index, seed)
+        let [one, other] = object.bits;
+        let forms = (facet as u32) << 2 | object.form as u32;
+        hash([one, other, pair(tenant, index.into()), u64::from(forms)], seed)
     }
 }
 
 /// One xxh3 over everything that a key consists of.
 #[inline]
-fn hash<const IDS: usize>(
-    ids: [ObjectKey; IDS],
-    tenant: Number,
-    issuer: Number,
-    kind: u8,
-    index: u16,
-    seed: u64,
-) -> u64 {
-    let mut bytes = [0u8; 48];
-    let mut forms = 0u8;
-    let (words, _) = bytes.as_chunks_mut::<8>();
-    let mut words = words.iter_mut();
-    let mut put = |word: u64| {
-        if let Some(slot) = words.next() {
-            *slot = word.to_le_bytes();
-        }
-    };
-    for id in ids {
-        put(id.bits[0]);
-        put(id.bits[1]);
-        forms = forms << 2 | id.form as u8;
-    }
-    put(u64::from(tenant) << 32 | u64::from(issuer));
-    put(u64::from(kind) << 32 | u64::from(forms) << 16 | u64::from(index));
-    // The rest stays zero for one id; xxh3 reads a constant length without branches.
-    xxh3_64_with_seed(bytes.get(..16 * IDS + 16).unwrap_or_default(), seed)
+fn hash<const WORDS: usize>(words: [u64; WORDS], seed: u64) -> u64 {
+    // Of a constant length, which xxh3 reads without branches.
+    xxh3_64_with_seed(words.map(u64::to_le_bytes).as_flattened(), seed)
+}
+
+/// Two small numbers in a word.
+const fn pair(high: u32, low: u32) -> u64 {
+    (high as u64) << 32 | low as u64
 }
 
 /// Whole seconds since 1970, rounded up, so that nothing is forgotten early, and the same whatever
@@ -412,6 +412,7 @@ const fn unpack(kept_s: u32) -> UnixMillis {
     UnixMillis::from_millis(if kept_s == u32::MAX { u64::MAX } else { kept_s as u64 * 1000 })
 }
 
+const _: () = assert!(size_of::<SubjectRow>() == 40, "nothing is padded");
 const _: () = assert!(size_of::<CutoffRow>() == 48, "memory per revoked user is a promise");
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::consequence::{Consequence, Facet, FinerKey, FinerKind, Scope};
 use crate::countries::Countries;
+use crate::cutoffs::Cutoffs;
 use crate::directory::{Compilation, CompiledRanges, Directory, Intern, Told};
 use crate::event::{AccountState, DeviceState};
 use crate::freshness::{Sign, Signs};
@@ -31,7 +32,7 @@ pub(crate) struct State {
     pub(crate) tenants: Tenants,
     pub(crate) issuers: Names,
     pub(crate) sources: Names,
-    pub(crate) cutoffs: Table<CutoffRow>,
+    pub(crate) cutoffs: Cutoffs,
     pub(crate) pairs: Table<PairRow>,
     pub(crate) registers: Table<RegisterRow>,
     pub(crate) subjects: Table<SubjectRow>,
@@ -87,7 +88,7 @@ impl State {
             tenants: Tenants::new(seed),
             issuers: Names::new(seed),
             sources: Names::new(seed),
-            cutoffs: Table::new(seed),
+            cutoffs: Cutoffs::new(seed),
             pairs: Table::new(seed),
             registers: Table::new(seed),
         }
@@ -119,9 +120,15 @@ impl State {
                 self.change_directory(tenant, |directory, intern| directory.put(&told, intern))
             }
             Consequence::Member { group, user, at, membership } => {
-                self.change_directory(tenant, |directory, intern| {
+                let joined = self.change_directory(tenant, |directory, intern| {
                     directory.put_member(group, user, at, membership, appended, intern)
-                })
+                });
+                let key = SubjectKey { tenant, subject: user };
+                if let Some(row) = self.subjects.get(&key).copied() {
+                    let moved = |row: &mut SubjectRow| row.moved = row.moved.max(at);
+                    self.subjects.upsert(&key, || row, moved);
+                }
+                joined
             }
             Consequence::Declaration { source, at, declaration, tie } => {
                 let source = self.sources.intern(source);
@@ -201,10 +208,10 @@ impl State {
         self.directories.change(tenant, |directory| directory.install(compiled));
     }
 
-    /// The number of a subject that a policy or a group named.
+    /// What is kept of a subject that a policy or a group named.
     #[inline]
-    pub(crate) fn subject(&self, tenant: Number, subject: ObjectKey) -> Option<u32> {
-        self.subjects.get(&SubjectKey { tenant, subject }).map(|row| row.number)
+    pub(crate) fn subject(&self, tenant: Number, subject: ObjectKey) -> Option<&SubjectRow> {
+        self.subjects.get(&SubjectKey { tenant, subject })
     }
 
     fn join_cutoff(&mut self, tenant: Number, scope: Scope<'_>, cutoff: Cutoff) -> Joined {
@@ -255,14 +262,10 @@ impl State {
         self.tenants.mark(tenant, kind);
         let key = CutoffKey { tenant, kind, issuer, id };
         let mut joined = Joined::Raised;
-        self.cutoffs.upsert(
-            &key,
-            || CutoffRow::vacant(&key),
-            |row| {
-                joined = compare(Some(row.cutoff().at), cutoff.at);
-                row.raise(cutoff, hints);
-            },
-        );
+        self.cutoffs.upsert(&key, |row| {
+            joined = compare(Some(row.cutoff().at), cutoff.at);
+            row.raise(cutoff, hints);
+        });
         joined
     }
 
@@ -334,6 +337,7 @@ impl State {
                 .map_or(Held::Vacant, |(stamp, appended)| Held::Version { stamp, appended }),
             Consequence::Member { group, user, .. } => self
                 .subject(number, user)
+                .map(|row| row.number)
                 .and_then(|user| self.directories.get(number)?.held_member(group, user))
                 .map_or(Held::Vacant, |(at, appended)| Held::Member { at, appended }),
             Consequence::Sign { partition, .. } => self

@@ -104,6 +104,12 @@ impl Tenant {
         self.present & kind.bit() != 0
     }
 
+    /// Whether cutoffs of sessions, tokens, clients or devices ever occurred.
+    #[inline]
+    pub(crate) const fn has_finer(&self) -> bool {
+        self.present & CutoffKind::FINER != 0
+    }
+
     /// The newest word about each source.
     pub(crate) fn declarations(&self) -> &[DeclaredSource] {
         &self.declarations

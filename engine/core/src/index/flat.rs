@@ -13,6 +13,8 @@
 //! Deliberately absent: removal of a single row. What is forgotten is left out of a rebuilt table
 //! ([`FlatTable::retain`]).
 
+use std::sync::Arc;
+
 use super::Row;
 
 /// Slots that are tested at once.
@@ -28,28 +30,46 @@ const GROWTH: (usize, usize) = (5, 4);
 
 #[derive(Clone)]
 pub(crate) struct FlatTable<R> {
-    tags: Box<[[u8; LANES]]>,
-    rows: Box<[R]>,
+    tags: Arc<[[u8; LANES]]>,
+    rows: Arc<[R]>,
     len: usize,
 }
 
 impl<R: Row> FlatTable<R> {
     pub(crate) fn new() -> Self {
-        Self { tags: Box::default(), rows: Box::default(), len: 0 }
+        Self { tags: Arc::default(), rows: Arc::default(), len: 0 }
+    }
+
+    /// A table of these rows, no two of one key, with some room.
+    pub(crate) fn of(rows: &[&R], seed: u64) -> Self {
+        Self::filled(rows, roomy(rows.len()), seed)
+    }
+
+    fn filled(rows: &[&R], room: usize, seed: u64) -> Self {
+        let mut filled = Self::with_room_for(room.max(rows.len()));
+        for row in rows {
+            filled.place(R::hash(&row.key(), seed), **row);
+        }
+        filled
     }
 
     fn with_room_for(rows: usize) -> Self {
         let slots = rows * FULL.1 / FULL.0 + 1;
         let groups = slots.div_ceil(LANES);
         Self {
-            tags: vec![[0; LANES]; groups].into_boxed_slice(),
-            rows: vec![R::VACANT; groups * LANES].into_boxed_slice(),
+            tags: vec![[0; LANES]; groups].into(),
+            rows: vec![R::VACANT; groups * LANES].into(),
             len: 0,
         }
     }
 
     pub(crate) fn len(&self) -> usize {
         self.len
+    }
+
+    /// Whether a change would copy: a clone holds the same arrays.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.len > 0 && Arc::strong_count(&self.rows) > 1
     }
 
     /// Bytes of heap memory.
@@ -68,7 +88,7 @@ impl<R: Row> FlatTable<R> {
     #[inline]
     pub(crate) fn get_mut(&mut self, hash: u64, key: &R::Key) -> Option<&mut R> {
         match self.search(hash, key) {
-            Search::Found(slot) => self.rows.get_mut(slot),
+            Search::Found(slot) => Arc::make_mut(&mut self.rows).get_mut(slot),
             Search::Absent => None,
         }
     }
@@ -76,7 +96,7 @@ impl<R: Row> FlatTable<R> {
     /// Adds a row whose key is known to be absent.
     pub(crate) fn insert(&mut self, hash: u64, row: R, seed: u64) {
         if (self.len + 1) * FULL.1 > self.rows.len() * FULL.0 {
-            self.rebuild(self.len * GROWTH.0 / GROWTH.1 + LANES, seed, |_| true);
+            self.rebuild(roomy(self.len), seed, |_| true);
         }
         self.place(hash, row);
     }
@@ -89,27 +109,24 @@ impl<R: Row> FlatTable<R> {
     /// Every row, in no particular order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &R> + '_ {
         let tags = self.tags.iter().flatten();
-        tags.zip(&self.rows).filter(|(tag, _)| **tag != 0).map(|(_, row)| row)
+        tags.zip(&*self.rows).filter(|(tag, _)| **tag != 0).map(|(_, row)| row)
     }
 
     fn rebuild(&mut self, room: usize, seed: u64, mut keep: impl FnMut(&R) -> bool) {
-        let kept: Vec<R> = self.iter().filter(|row| keep(row)).copied().collect();
-        let mut rebuilt = Self::with_room_for(room.max(kept.len()));
-        for row in kept {
-            rebuilt.place(R::hash(&row.key(), seed), row);
-        }
-        *self = rebuilt;
+        let kept: Vec<&R> = self.iter().filter(|row| keep(row)).collect();
+        *self = Self::filled(&kept, room, seed);
     }
 
     /// Puts a row into the first vacant slot of its search. There is room.
     fn place(&mut self, hash: u64, row: R) {
         let groups = self.tags.len();
+        let (tags, rows) = (Arc::make_mut(&mut self.tags), Arc::make_mut(&mut self.rows));
         let mut group = home(hash, groups);
         for _ in 0..groups {
-            if let Some(tags) = self.tags.get_mut(group)
+            if let Some(tags) = tags.get_mut(group)
                 && let Some(lane) = tags.iter().position(|tag| *tag == 0)
                 && let (Some(tag), Some(slot)) =
-                    (tags.get_mut(lane), self.rows.get_mut(group * LANES + lane))
+                    (tags.get_mut(lane), rows.get_mut(group * LANES + lane))
             {
                 *tag = tag_of(hash);
                 *slot = row;
@@ -144,6 +161,11 @@ impl<R: Row> FlatTable<R> {
         }
         Search::Absent
     }
+}
+
+/// How many rows a table of so many gets room for.
+const fn roomy(rows: usize) -> usize {
+    rows * GROWTH.0 / GROWTH.1 + LANES
 }
 
 enum Search {

@@ -1,13 +1,13 @@
 //! Millions of rows as a copy-on-write tree whose publication costs what changed.
 //!
 //! ```text
-//! Table ─► 64 branches ─► 64 groups each ─► recent: a small flat table of rows that changed lately
-//!                                        └─► settled: a flat table of everything else
+//! Table ─► 64 branches of up to 64 groups ─► settled: a flat table of most rows
+//!                                         └─► recent: a small one of rows that changed lately
 //! ```
 //!
-//! A snapshot shares every group that has not changed since. The first change in a group after a
-//! publication copies the pointers above it and the group's `recent` rows, a few kilobytes, and
-//! nothing else; a changed row that is settled is copied into `recent` first, where it is found
+//! A snapshot shares every flat table that has not changed since. The first change in a group after a
+//! publication copies the groups of its branch (pointers) and its own `recent` rows, a few kilobytes, and
+//! nothing else. A changed row that is settled is copied into `recent` first, where it is found
 //! before the settled one. When `recent` has grown to [`RECENT_MAX`] rows they are settled, which
 //! copies the group; spread over the changes that filled it, that is about a microsecond a row at
 //! ten million rows, where copying a group for each change would cost tens. A group that no snapshot
@@ -16,6 +16,10 @@
 //! Two levels of pointers, because one publication copies whole levels: with one level of 4,096 a
 //! single event would copy all of them, and with 256 larger groups a batch copies and settles six
 //! times as much (`bench/micro`, 2026-11).
+//!
+//! What a look-up at random costs is the cache lines that it touches. So groups stand in their branch itself,
+//! and a branch has no more of them than it needs ([`GROUP_ROWS`]): twenty thousand rows in 4,096 groups would
+//! have as many heads to read as rows.
 //!
 //! INVARIANT: a key that stands in both `recent` and `settled` is decided by `recent`.
 //! INVARIANT: `len` counts keys, not rows.
@@ -33,6 +37,10 @@ pub(crate) const FANOUT: usize = 64;
 /// make settling more frequent. Measured by `bench/micro`, `publish`, 2026-11.
 const RECENT_MAX: usize = 64;
 
+/// Rows of a group from which on its branch gets twice as many groups, while it may. Fewer make more heads of
+/// groups to be read, more make settling dearer. Measured by `bench/micro`, 2026-11.
+const GROUP_ROWS: usize = 2048;
+
 #[derive(Clone)]
 pub(crate) struct Table<R> {
     branches: Arc<[Arc<Branch<R>>; FANOUT]>,
@@ -40,22 +48,18 @@ pub(crate) struct Table<R> {
     seed: u64,
 }
 
-#[derive(Clone)]
-struct Branch<R> {
-    groups: [Arc<Group<R>>; FANOUT],
-}
+/// As many groups as a power of two.
+type Branch<R> = [Group<R>];
 
 #[derive(Clone)]
 struct Group<R> {
-    recent: FlatTable<R>,
-    settled: Arc<FlatTable<R>>,
+    settled: FlatTable<R>,
+    recent: Option<Arc<FlatTable<R>>>,
 }
 
 impl<R: Row> Table<R> {
     pub(crate) fn new(seed: u64) -> Self {
-        let settled = Arc::new(FlatTable::new());
-        let group = Arc::new(Group { recent: FlatTable::new(), settled });
-        let branch = Arc::new(Branch { groups: array::from_fn(|_| Arc::clone(&group)) });
+        let branch: Arc<Branch<R>> = Arc::new([Group::new()]);
         Self { branches: Arc::new(array::from_fn(|_| Arc::clone(&branch))), len: 0, seed }
     }
 
@@ -67,8 +71,8 @@ impl<R: Row> Table<R> {
     #[inline]
     pub(crate) fn get(&self, key: &R::Key) -> Option<&R> {
         let hash = R::hash(key, self.seed);
-        let group = self.branches.get(branch_of(hash))?.groups.get(group_of(hash))?;
-        group.recent.get(hash, key).or_else(|| group.settled.get(hash, key))
+        let branch = self.branches.get(branch_of(hash))?;
+        branch.get(group_of(hash, branch.len()))?.get(hash, key)
     }
 
     /// Gives the row of `key` to `change`, or a fresh one made by `vacant` where there is none.
@@ -88,11 +92,15 @@ impl<R: Row> Table<R> {
             return;
         }
         let seed = self.seed;
-        let branch = Arc::make_mut(&mut self.branches).get_mut(branch_of(hash)).map(Arc::make_mut);
-        let group = branch.and_then(|branch| branch.groups.get_mut(group_of(hash)));
-        if let Some(group) = group.map(Arc::make_mut) {
-            group.put(hash, row, seed);
-            self.len += usize::from(known.is_none());
+        let Some(branch) = Arc::make_mut(&mut self.branches).get_mut(branch_of(hash)) else {
+            return;
+        };
+        let groups = branch.len();
+        let Some(group) = Arc::make_mut(branch).get_mut(group_of(hash, groups)) else { return };
+        group.put(hash, row, seed);
+        self.len += usize::from(known.is_none());
+        if group.settled.len() > GROUP_ROWS && groups < FANOUT {
+            *branch = doubled(branch, seed);
         }
     }
 
@@ -102,19 +110,18 @@ impl<R: Row> Table<R> {
         let seed = self.seed;
         // A settled row that a recent one hides is looked at as well: no key need be hashed so.
         let loses =
-            |group: &Group<R>| !(group.recent.iter().all(&keep) && group.settled.iter().all(&keep));
+            |group: &Group<R>| !(group.recent().all(&keep) && group.settled.iter().all(&keep));
         let before = self.branches.get(branch);
-        if !before.is_some_and(|branch| branch.groups.iter().any(|group| loses(group))) {
+        if !before.is_some_and(|branch| branch.iter().any(loses)) {
             return 0;
         }
         let branch = Arc::make_mut(&mut self.branches).get_mut(branch).map(Arc::make_mut);
         let mut gone = 0;
-        for group in branch.into_iter().flat_map(|branch| &mut branch.groups) {
+        for group in branch.into_iter().flatten() {
             if loses(group) {
                 let count = group.rows(seed).count();
-                let group = Arc::make_mut(group);
                 group.settle(seed);
-                Arc::make_mut(&mut group.settled).retain(seed, &keep);
+                group.settled.retain(seed, &keep);
                 gone += count - group.settled.len();
             }
         }
@@ -126,32 +133,69 @@ impl<R: Row> Table<R> {
     pub(crate) fn iter(&self) -> impl Iterator<Item = &R> + '_ {
         self.branches
             .iter()
-            .flat_map(|branch| &branch.groups)
+            .flat_map(|branch| branch.iter())
             .flat_map(|group| group.rows(self.seed))
     }
 
     /// Bytes of heap memory below this table, shared or not.
     pub(crate) fn heap_bytes(&self) -> usize {
-        let groups = self.branches.iter().flat_map(|branch| &branch.groups);
-        let group = |group: &Arc<Group<R>>| {
-            size_of::<Group<R>>() + group.recent.heap_bytes() + group.settled.heap_bytes()
+        let groups = self.branches.iter().flat_map(|branch| branch.iter());
+        let group = |group: &Group<R>| {
+            let recent = group.recent.as_ref();
+            let recent = recent.map_or(0, |rows| size_of::<FlatTable<R>>() + rows.heap_bytes());
+            size_of::<Group<R>>() + recent + group.settled.heap_bytes()
         };
         groups.map(group).sum()
     }
 }
 
+/// The same rows in twice as many groups.
+fn doubled<R: Row>(branch: &Branch<R>, seed: u64) -> Arc<Branch<R>> {
+    let groups = 2 * branch.len();
+    let parts = |group: &Group<R>| {
+        let is_upper = |row: &&R| group_of(R::hash(&row.key(), seed), groups) >= branch.len();
+        let (upper, lower): (Vec<&R>, Vec<&R>) = group.rows(seed).partition(is_upper);
+        (Group::of(&lower, seed), Group::of(&upper, seed))
+    };
+    let (mut lower, upper): (Vec<_>, Vec<_>) = branch.iter().map(parts).unzip();
+    lower.extend(upper);
+    lower.into()
+}
+
 impl<R: Row> Group<R> {
+    fn new() -> Self {
+        Self { settled: FlatTable::new(), recent: None }
+    }
+
+    fn of(rows: &[&R], seed: u64) -> Self {
+        Self { settled: FlatTable::of(rows, seed), recent: None }
+    }
+
+    #[inline]
+    fn get(&self, hash: u64, key: &R::Key) -> Option<&R> {
+        let recent = self.recent.as_ref().and_then(|recent| recent.get(hash, key));
+        recent.or_else(|| self.settled.get(hash, key))
+    }
+
+    fn recent(&self) -> impl Iterator<Item = &R> + '_ {
+        self.recent.iter().flat_map(|recent| recent.iter())
+    }
+
     /// Puts a row where look-ups find it first: over its recent copy, among the settled rows where
     /// no snapshot shares those, else among the recent ones.
     fn put(&mut self, hash: u64, row: R, seed: u64) {
         let key = row.key();
-        if let Some(recent) = self.recent.get_mut(hash, &key) {
-            *recent = row;
-        } else if let Some(settled) = Arc::get_mut(&mut self.settled) {
-            settle_row(settled, hash, row, seed);
+        let recent = self.recent.as_mut();
+        if let Some(recent) = recent.filter(|recent| recent.get(hash, &key).is_some()) {
+            if let Some(known) = Arc::make_mut(recent).get_mut(hash, &key) {
+                *known = row;
+            }
+        } else if !self.settled.is_shared() {
+            settle_row(&mut self.settled, hash, row, seed);
         } else {
-            self.recent.insert(hash, row, seed);
-            if self.recent.len() >= RECENT_MAX {
+            let recent = Arc::make_mut(self.recent.get_or_insert_with(|| FlatTable::new().into()));
+            recent.insert(hash, row, seed);
+            if recent.len() >= RECENT_MAX {
                 self.settle(seed);
             }
         }
@@ -159,23 +203,20 @@ impl<R: Row> Group<R> {
 
     /// Moves the recent rows among the settled ones.
     fn settle(&mut self, seed: u64) {
-        if self.recent.len() == 0 {
-            return;
+        for row in self.recent.take().iter().flat_map(|recent| recent.iter()) {
+            settle_row(&mut self.settled, R::hash(&row.key(), seed), *row, seed);
         }
-        let settled = Arc::make_mut(&mut self.settled);
-        for row in self.recent.iter() {
-            settle_row(settled, R::hash(&row.key(), seed), *row, seed);
-        }
-        self.recent = FlatTable::new();
     }
 
     /// Every row that a look-up could find.
     fn rows(&self, seed: u64) -> impl Iterator<Item = &R> + '_ {
-        let visible = move |row: &&R| {
+        let is_hidden = move |recent: &Arc<FlatTable<R>>, row: &R| {
             let key = row.key();
-            self.recent.len() == 0 || self.recent.get(R::hash(&key, seed), &key).is_none()
+            recent.get(R::hash(&key, seed), &key).is_some()
         };
-        self.recent.iter().chain(self.settled.iter().filter(visible))
+        let recent = self.recent.as_ref();
+        let visible = move |row: &&R| !recent.is_some_and(|recent| is_hidden(recent, row));
+        self.recent().chain(self.settled.iter().filter(visible))
     }
 }
 
@@ -191,9 +232,9 @@ const fn branch_of(hash: u64) -> usize {
     (hash >> 58) as usize
 }
 
-/// The group of a hash within its branch: the next six bits.
-const fn group_of(hash: u64) -> usize {
-    (hash >> 52) as usize & (FANOUT - 1)
+/// The group of a hash within a branch of so many: as many of the next six bits as it takes.
+const fn group_of(hash: u64, groups: usize) -> usize {
+    (hash >> 52) as usize & (groups - 1)
 }
 
 const _: () = assert!(FANOUT == 1 << 6, "`branch_of` and `group_of` cut six bits each");
