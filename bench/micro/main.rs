@@ -13,8 +13,8 @@ use std::time::Duration;
 use caed_bench::estate::Estate;
 use caed_bench::flat_map::FlatMap;
 use caed_bench::ranges::Lookups;
+use caed_bench::report::{Report, Row, machine, median};
 use caed_bench::scenario::{Scenario, Task, Tokens, Users};
-use caed_bench::table::{Table, median};
 use caed_bench::verification::{How, Verification};
 use caed_bench::world::World;
 use criterion::Criterion;
@@ -91,15 +91,15 @@ fn main() -> io::Result<()> {
         amount.users.iter().rev().map(|users| World::new(*users)).collect();
     worlds.reverse();
     measure_each(&mut worlds);
-    let mut table = Table::default();
-    memory(&mut table, &worlds);
-    compare(&mut table, &mut worlds, &amount);
-    look_up(&mut table, &amount);
-    verify(&mut table, &amount);
+    let mut report = Report::default();
+    memory(&mut report, &worlds);
+    compare(&mut report, &mut worlds, &amount);
+    look_up(&mut report, &amount);
+    verify(&mut report, &amount);
     if is_test {
         return Ok(());
     }
-    write!(io::stdout().lock(), "\n{}\n{table}", machine())
+    write!(io::stdout().lock(), "\n{}\n{report}", machine())
 }
 
 /// What a decision costs beside a look-up in a flat map, in turns.
@@ -153,7 +153,7 @@ fn measure_each(worlds: &mut [World]) {
 }
 
 /// All scenarios in turns, several rounds; the medians, and how they grow with the state.
-fn compare(table: &mut Table, worlds: &mut [World], amount: &Amount) {
+fn compare(report: &mut Report, worlds: &mut [World], amount: &Amount) {
     let scenarios: Vec<(Task, usize)> = TASKS
         .into_iter()
         .flat_map(|task| (0..worlds.len()).map(move |world| (task, world)))
@@ -173,21 +173,21 @@ fn compare(table: &mut Table, worlds: &mut [World], amount: &Amount) {
         let rows = worlds.iter().zip(medians).map(|(world, nanos)| {
             (Scenario { task, among: world.users() }.to_string(), nanos * unit.1)
         });
-        table.family(unit.0, rows);
+        family(report, unit.0, rows);
         if let Task::Publish { events } = task
             && events >= BATCH
         {
             for (world, nanos) in worlds.iter().zip(medians) {
                 let rate = events * 100;
                 let name = format!("… {rate} a second, every 10 ms, among {}", world.users());
-                table.row(name, nanos / 10e6 * 100.0, "% of core");
+                report.push(Row::new(name, nanos / 10e6 * 100.0, "% of core"));
             }
         }
     }
 }
 
 /// Looking addresses up, in turns, and what the indexes take.
-fn look_up(table: &mut Table, amount: &Amount) {
+fn look_up(report: &mut Report, amount: &Amount) {
     let mut indexes: Vec<Lookups> = amount.ranges.into_iter().map(Lookups::new).collect();
     let mut nanos = vec![Vec::new(); indexes.len()];
     for _ in 0..amount.rounds {
@@ -197,15 +197,24 @@ fn look_up(table: &mut Table, amount: &Amount) {
         }
     }
     let names = indexes.iter().map(Lookups::name);
-    table.family("ns", names.zip(nanos.into_iter().map(median)));
+    family(report, "ns", names.zip(nanos.into_iter().map(median)));
     for index in &indexes {
         let bytes = u64::try_from(index.heap_bytes()).unwrap_or(u64::MAX);
-        table.row(format!("{} memory", index.name()), precise(bytes) / 1024.0, "KiB");
+        report.push(Row::new(format!("{} memory", index.name()), precise(bytes) / 1024.0, "KiB"));
+    }
+}
+
+/// Adds rows of which the first is what the others are compared with.
+fn family(report: &mut Report, unit: &'static str, rows: impl IntoIterator<Item = (String, f64)>) {
+    let mut first: Option<(String, f64)> = None;
+    for (name, value) in rows {
+        let (baseline, beside) = first.get_or_insert_with(|| (name.clone(), value)).clone();
+        report.push(Row::new(name, value, unit).beside(baseline, beside));
     }
 }
 
 /// Verifying raw tokens, in turns.
-fn verify(table: &mut Table, amount: &Amount) {
+fn verify(report: &mut Report, amount: &Amount) {
     let mut verifications = How::ALL.map(Verification::new);
     let mut nanos = vec![Vec::new(); verifications.len()];
     for _ in 0..amount.rounds {
@@ -215,29 +224,20 @@ fn verify(table: &mut Table, amount: &Amount) {
         }
     }
     let names = verifications.iter().map(Verification::name);
-    table.family("ns", names.zip(nanos.into_iter().map(median)));
+    family(report, "ns", names.zip(nanos.into_iter().map(median)));
 }
 
 /// What a revoked user takes, among the most of them.
-fn memory(table: &mut Table, worlds: &[World]) {
+fn memory(report: &mut Report, worlds: &[World]) {
     let Some(world) = worlds.last() else { return };
     let (users, memory) = (world.users(), world.memory());
     let each = |bytes: u64| precise(bytes) / precise(users.0);
     let heap = each(u64::try_from(memory.heap_bytes).unwrap_or(u64::MAX));
-    table.row(format!("heap for each of {users} revoked users"), heap, "bytes");
+    report.push(Row::new(format!("heap for each of {users} revoked users"), heap, "bytes"));
     if let Some(bytes) = memory.resident_bytes {
         let name = format!("growth of the process for each of {users} revoked users");
-        table.row(name, each(bytes), "bytes");
+        report.push(Row::new(name, each(bytes), "bytes"));
     }
-}
-
-/// The machine that was measured on.
-fn machine() -> String {
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    let model = model.map_or("unknown processor", |(_, model)| model);
-    format!("{cores} × {model}, {}", std::env::consts::OS)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]

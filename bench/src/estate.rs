@@ -80,7 +80,7 @@ impl Estate {
     fn policy(self, number: u64, users: u64) -> Vec<Fact> {
         let all = || vec!["All".to_owned()];
         let group = format!("group {number}");
-        let is_for_all = number % 5 == 0;
+        let is_for_all = number.is_multiple_of(5);
         let demands_more = number % 5 == 1;
         let include = if is_for_all {
             v1::PolicyUsers { include_users: all(), ..Default::default() }

@@ -46,8 +46,7 @@ impl Question {
         let about = match (tokens, drawn % 100) {
             (Tokens::Untouched, _) | (Tokens::Mixed, 0..90) => About::Untouched,
             (Tokens::Revoked, _) | (Tokens::Mixed, 90..94) => About::Revoked,
-            (Tokens::Renewed { .. }, _) => About::Renewed,
-            (Tokens::Mixed, 94..97) => About::Renewed,
+            (Tokens::Renewed { .. }, _) | (Tokens::Mixed, 94..97) => About::Renewed,
             (Tokens::Mixed, 97) => About::RevokedSession,
             (Tokens::Mixed, 98) => About::DisabledDevice,
             (Tokens::Mixed, _) => About::DisabledAccount,
