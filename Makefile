@@ -65,8 +65,8 @@ test: tools ## Everything that must hold: `make check`, then a real Kafka, a rea
 mutants: need ## Changes core in about a thousand ways, and names each that core's own tests don't notice. Not in CI.
 	@./tests/tools/mutants.sh
 
-bench: need ## What deciding and publishing cost, at 10 k, 1 M and 10 M subjects (about 6 minutes).
-	@cargo bench --package caed-bench
+bench: need ## What deciding, publishing and remembering cost with 10 M subjects, beside a look-up (about 6 minutes).
+	@cargo bench --package caed-bench --bench micro
 
 bench-load: need ## ghz against Evaluate (needs ghz).
 	@cargo build --quiet --release --package caed

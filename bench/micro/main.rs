@@ -1,243 +1,201 @@
-//! What deciding, publishing and forgetting cost among ten thousand, one million and ten million
-//! revoked users; and verifying raw tokens.
+//! What deciding, publishing and remembering cost in a state of ten million revoked users, beside a look-up in a
+//! flat map of as many keys and beside a state of ten thousand.
 //!
-//! Criterion measures each scenario for itself. Ratios between sizes must come from one run under
-//! one load, so a table of medians follows, of rounds in which all scenarios take turns.
+//! What is compared is measured in one run, in rounds in which all take turns, and the medians of the rounds are
+//! told: a table, and a line for each row in `bench/results/micro.jsonl`. Criterion measures some scenarios
+//! besides, each for itself, and compares them with its last run.
 //!
-//! `cargo bench -p caed-bench` measures; a word after `--` restricts criterion, not the table. As
-//! a test (`cargo test --benches`, or `-- --test`) everything runs once, small, and shows no figures.
+//! `cargo bench -p caed-bench --bench micro` measures; after `--`, the name of a [`Part`] restricts it to that. As a
+//! test (`cargo test --bench micro`) everything runs once, small, and shows no figures.
 
+mod amount;
+mod deciding;
+mod memory;
+mod places;
+mod publishing;
+mod verifying;
+
+use std::fmt::Display;
 use std::io::{self, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use caed_bench::estate::Estate;
-use caed_bench::flat_map::FlatMap;
-use caed_bench::ranges::Lookups;
 use caed_bench::report::{Report, Row, machine, median};
-use caed_bench::scenario::{Scenario, Task, Tokens, Users};
-use caed_bench::verification::{How, Verification};
+use caed_bench::scenario::{Task, Tokens};
 use caed_bench::world::World;
 use criterion::Criterion;
 
-const TASKS: [Task; 7] = [
-    Task::Decide(Tokens::Mixed),
-    Task::Decide(Tokens::Untouched),
-    Task::Decide(Tokens::Revoked),
-    Task::Publish { events: 1 },
-    Task::Publish { events: BATCH },
-    Task::Publish { events: 10 * BATCH },
-    Task::Forget,
-];
+use amount::Amount;
 
-/// The events of 10 ms at 10,000 a second.
-const BATCH: u64 = 100;
-
-/// How much is done.
-struct Amount {
-    users: [Users; 3],
-    /// Ranges of locations.
-    ranges: [u64; 4],
-    rounds: usize,
-    /// Decisions of a round.
-    decisions: u64,
-    /// Raw tokens of a round.
-    verifications: u64,
-    /// Events of a round. As many as a table's groups collect before all of them have settled, so
-    /// that each round bears its share of that.
-    events: u64,
-    /// Looks for what to forget, of a round: everything once.
-    looks: u64,
+/// What can be measured alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// What users and members take.
+    Memory,
+    /// Decisions beside a look-up.
+    Deciding,
+    /// Publications, and decisions beside them.
+    Publishing,
+    /// Addresses and ranges.
+    Places,
+    /// Raw tokens.
+    Verifying,
+    /// By criterion.
+    Each,
 }
 
-impl Amount {
-    const FULL: Self = Self {
-        users: [Users(10_000), Users(1_000_000), Users(10_000_000)],
-        ranges: [10, 1_000, 100_000, 1_000_000],
-        rounds: 7,
-        decisions: 200_000,
-        verifications: 20_000,
-        events: 4096 * 64,
-        looks: 64,
-    };
-
-    const SMALL: Self = Self {
-        users: [Users(1_000), Users(3_000), Users(10_000)],
-        ranges: [10, 100, 1_000, 10_000],
-        rounds: 1,
-        decisions: 1_000,
-        verifications: 1_000,
-        events: 5_000,
-        looks: 64,
-    };
-
-    fn times(&self, task: Task) -> u64 {
-        match task {
-            Task::Decide(_) => self.decisions,
-            Task::Publish { events } => (self.events / events).max(1),
-            Task::Forget => self.looks,
-        }
-    }
+/// A run: how much is done, and what came out so far.
+struct Run {
+    amount: Amount,
+    /// Nothing is told.
+    is_test: bool,
+    /// All where there is none.
+    only: Option<Part>,
+    began: Instant,
+    report: Report,
 }
 
 fn main() -> io::Result<()> {
-    let given = |flag: &str| std::env::args().any(|argument| argument == flag);
-    let is_test = given("--test") || !given("--bench");
-    let amount = if is_test { Amount::SMALL } else { Amount::FULL };
-    if given("--core") {
-        return core_rows(is_test);
+    let mut run = Run::asked()?;
+    if run.does(Part::Memory) {
+        memory::members(&mut run)?;
     }
-    // The largest first: its memory is measured in a young process.
-    let mut worlds: Vec<World> =
-        amount.users.iter().rev().map(|users| World::new(*users)).collect();
-    worlds.reverse();
-    measure_each(&mut worlds);
-    let mut report = Report::default();
-    memory(&mut report, &worlds);
-    compare(&mut report, &mut worlds, &amount);
-    look_up(&mut report, &amount);
-    verify(&mut report, &amount);
-    if is_test {
-        return Ok(());
+    if [Part::Memory, Part::Deciding, Part::Publishing, Part::Each].into_iter().any(|p| run.does(p))
+    {
+        in_worlds(&mut run)?;
     }
-    write!(io::stdout().lock(), "\n{}\n{report}", machine())
+    if run.does(Part::Places) {
+        places::growth(&mut run)?;
+        places::look_up(&mut run)?;
+    }
+    if run.does(Part::Verifying) {
+        verifying::verify(&mut run)?;
+    }
+    run.tell()
 }
 
-/// What a decision costs beside a look-up in a flat map, in turns.
-fn core_rows(is_test: bool) -> io::Result<()> {
-    let most = if is_test {
-        10_000
-    } else {
-        std::env::var("MOST").ok().and_then(|m| m.parse().ok()).unwrap_or(10_000_000)
-    };
-    let estate = Estate { ranges: 100_000, policies: 50 };
-    let mut map = FlatMap::new(most);
-    let mut out = io::stdout().lock();
-    for (estate, name) in [(Estate::NONE, "no policies"), (estate, "50 policies")] {
-        let mut world = World::with_estate(Users(most), estate);
-        for (among, kind) in [(most, "cold"), (5000, "hot")] {
-            let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-            for _ in 0..std::env::var("ROUNDS").ok().and_then(|m| m.parse().ok()).unwrap_or(7) {
-                let times =
-                    std::env::var("TIMES").ok().and_then(|m| m.parse().ok()).unwrap_or(200_000);
-                let each = |spent: Duration| spent.as_secs_f64() * 1e9 / precise(times);
-                ours.push(each(world.run(Task::Decide(Tokens::Renewed { among }), times)));
-                theirs.push(each(map.run(among, times)));
-            }
-            let (ours, theirs) = (median(ours), median(theirs));
-            writeln!(
-                out,
-                "decide.{kind}, {name}: {ours:.1} ns; a get: {theirs:.1} ns; {:.2} ×",
-                ours / theirs
-            )?;
+/// What is measured in a large state and a small one.
+fn in_worlds(run: &mut Run) -> io::Result<()> {
+    let Amount { few, most, estate, lived, .. } = run.amount;
+    run.say(&format_args!("a state of {most} revoked users"))?;
+    // Before others, in a young process: its memory is measured.
+    let mut large = World::new(most);
+    memory::users(run, &large);
+    if [Part::Deciding, Part::Publishing, Part::Each].into_iter().any(|part| run.does(part)) {
+        large = large.after(lived);
+        let mut gets = deciding::gets(run);
+        if let Some((map, _)) = &mut gets {
+            deciding::beside_gets(run, &mut large, map)?;
+        }
+        run.say(&format_args!("{estate}"))?;
+        large = large.with(estate).after(lived);
+        let mut small = World::new(few).with(estate).after(lived);
+        if let Some((map, few)) = &mut gets {
+            deciding::beside_gets(run, &mut large, map)?;
+            deciding::growth(run, (&mut small, &mut large), (few, map))?;
+            deciding::others(run, &mut large)?;
+        }
+        if run.does(Part::Publishing) {
+            publishing::publish(run, &mut small, &mut large)?;
+            publishing::churn(run, &mut large)?;
+        }
+        if run.does(Part::Each) {
+            each(run, &mut large);
+        }
+        if let Some((map, _)) = &mut gets {
+            large = large.with(run.amount.roaming());
+            deciding::beside_gets(run, &mut large, map)?;
         }
     }
     Ok(())
 }
 
-/// Each scenario by itself, by criterion.
-fn measure_each(worlds: &mut [World]) {
+/// Some scenarios by themselves, by criterion.
+fn each(run: &Run, world: &mut World) {
     let mut criterion = Criterion::default()
-        .warm_up_time(Duration::from_millis(500))
-        .measurement_time(Duration::from_secs(2))
-        .sample_size(20)
-        .configure_from_args();
-    for task in TASKS {
-        for world in &mut *worlds {
-            let scenario = Scenario { task, among: world.users() };
-            criterion.bench_function(&scenario.to_string(), |bencher| {
-                bencher.iter_custom(|times| world.run(task, times));
-            });
-        }
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(1))
+        .sample_size(20);
+    // The name of a part is none of criterion's.
+    if run.only.is_none() {
+        criterion = criterion.configure_from_args();
+    }
+    for task in [Task::Decide(Tokens::Mixed), Task::Publish { events: 100 }, Task::Forget] {
+        criterion.bench_function(&task.to_string(), |bencher| {
+            bencher.iter_custom(|times| world.run(task, times));
+        });
     }
     criterion.final_summary();
 }
 
-/// All scenarios in turns, several rounds; the medians, and how they grow with the state.
-fn compare(report: &mut Report, worlds: &mut [World], amount: &Amount) {
-    let scenarios: Vec<(Task, usize)> = TASKS
-        .into_iter()
-        .flat_map(|task| (0..worlds.len()).map(move |world| (task, world)))
-        .collect();
-    let mut nanos = vec![Vec::new(); scenarios.len()];
-    for _ in 0..amount.rounds {
-        for ((task, world), nanos) in scenarios.iter().zip(&mut nanos) {
-            if let Some(world) = worlds.get_mut(*world) {
-                let times = amount.times(*task);
-                nanos.push(world.run(*task, times).as_secs_f64() * 1e9 / precise(times));
+impl Part {
+    const ALL: [Self; 6] =
+        [Self::Memory, Self::Deciding, Self::Publishing, Self::Places, Self::Verifying, Self::Each];
+
+    fn name(self) -> String {
+        format!("{self:?}").to_lowercase()
+    }
+}
+
+impl Run {
+    /// What the command line asks for.
+    fn asked() -> io::Result<Self> {
+        let arguments: Vec<String> = std::env::args().skip(1).collect();
+        let given = |flag: &str| arguments.iter().any(|argument| argument == flag);
+        let is_test = given("--test") || !given("--bench");
+        let word = arguments.iter().find(|argument| !argument.starts_with('-'));
+        let part = |word: &String| {
+            let part = Part::ALL.into_iter().find(|part| part.name() == *word);
+            let names = Part::ALL.map(Part::name).join(", ");
+            let unknown = || format!("nothing is called `{word}`; measure one of {names}");
+            part.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, unknown()))
+        };
+        let only = word.map(part).transpose()?;
+        let amount = if is_test { Amount::SMALL } else { Amount::FULL };
+        Ok(Self { amount, is_test, only, began: Instant::now(), report: Report::default() })
+    }
+
+    fn does(&self, part: Part) -> bool {
+        self.only.is_none_or(|only| only == part)
+    }
+
+    /// Says what is measured next.
+    fn say(&self, what: &dyn Display) -> io::Result<()> {
+        if self.is_test {
+            return Ok(());
+        }
+        writeln!(io::stdout().lock(), "{:>4} s  {what}", self.began.elapsed().as_secs())
+    }
+
+    fn row(&mut self, row: Row) {
+        self.report.push(row);
+    }
+
+    /// The medians of what comes out of several rounds.
+    fn medians<const COUNT: usize>(&self, mut round: impl FnMut() -> [f64; COUNT]) -> [f64; COUNT] {
+        let mut columns = [const { Vec::new() }; COUNT];
+        for _ in 0..self.amount.rounds {
+            for (column, figure) in columns.iter_mut().zip(round()) {
+                column.push(figure);
             }
         }
+        columns.map(median)
     }
-    let medians: Vec<f64> = nanos.into_iter().map(median).collect();
-    for (task, medians) in TASKS.into_iter().zip(medians.chunks(worlds.len())) {
-        let unit = if matches!(task, Task::Decide(_)) { ("ns", 1.0) } else { ("µs", 1e-3) };
-        let rows = worlds.iter().zip(medians).map(|(world, nanos)| {
-            (Scenario { task, among: world.users() }.to_string(), nanos * unit.1)
-        });
-        family(report, unit.0, rows);
-        if let Task::Publish { events } = task
-            && events >= BATCH
-        {
-            for (world, nanos) in worlds.iter().zip(medians) {
-                let rate = events * 100;
-                let name = format!("… {rate} a second, every 10 ms, among {}", world.users());
-                report.push(Row::new(name, nanos / 10e6 * 100.0, "% of core"));
-            }
+
+    /// Tells everything and keeps it.
+    fn tell(&self) -> io::Result<()> {
+        if self.is_test {
+            return Ok(());
         }
+        let path = self.report.append("micro")?;
+        let (machine, took) = (machine(), self.began.elapsed().as_secs());
+        let mut out = io::stdout().lock();
+        writeln!(out, "\n{machine}, {took} s; appended to {}\n{}", path.display(), self.report)
     }
 }
 
-/// Looking addresses up, in turns, and what the indexes take.
-fn look_up(report: &mut Report, amount: &Amount) {
-    let mut indexes: Vec<Lookups> = amount.ranges.into_iter().map(Lookups::new).collect();
-    let mut nanos = vec![Vec::new(); indexes.len()];
-    for _ in 0..amount.rounds {
-        for (index, nanos) in indexes.iter_mut().zip(&mut nanos) {
-            let spent = index.run(amount.decisions);
-            nanos.push(spent.as_secs_f64() * 1e9 / precise(amount.decisions));
-        }
-    }
-    let names = indexes.iter().map(Lookups::name);
-    family(report, "ns", names.zip(nanos.into_iter().map(median)));
-    for index in &indexes {
-        let bytes = u64::try_from(index.heap_bytes()).unwrap_or(u64::MAX);
-        report.push(Row::new(format!("{} memory", index.name()), precise(bytes) / 1024.0, "KiB"));
-    }
-}
-
-/// Adds rows of which the first is what the others are compared with.
-fn family(report: &mut Report, unit: &'static str, rows: impl IntoIterator<Item = (String, f64)>) {
-    let mut first: Option<(String, f64)> = None;
-    for (name, value) in rows {
-        let (baseline, beside) = first.get_or_insert_with(|| (name.clone(), value)).clone();
-        report.push(Row::new(name, value, unit).beside(baseline, beside));
-    }
-}
-
-/// Verifying raw tokens, in turns.
-fn verify(report: &mut Report, amount: &Amount) {
-    let mut verifications = How::ALL.map(Verification::new);
-    let mut nanos = vec![Vec::new(); verifications.len()];
-    for _ in 0..amount.rounds {
-        for (verification, nanos) in verifications.iter_mut().zip(&mut nanos) {
-            let spent = verification.run(amount.verifications);
-            nanos.push(spent.as_secs_f64() * 1e9 / precise(amount.verifications));
-        }
-    }
-    let names = verifications.iter().map(Verification::name);
-    family(report, "ns", names.zip(nanos.into_iter().map(median)));
-}
-
-/// What a revoked user takes, among the most of them.
-fn memory(report: &mut Report, worlds: &[World]) {
-    let Some(world) = worlds.last() else { return };
-    let (users, memory) = (world.users(), world.memory());
-    let each = |bytes: u64| precise(bytes) / precise(users.0);
-    let heap = each(u64::try_from(memory.heap_bytes).unwrap_or(u64::MAX));
-    report.push(Row::new(format!("heap for each of {users} revoked users"), heap, "bytes"));
-    if let Some(bytes) = memory.resident_bytes {
-        let name = format!("growth of the process for each of {users} revoked users");
-        report.push(Row::new(name, each(bytes), "bytes"));
-    }
+/// Nanoseconds of each.
+fn each_of(times: u64, spent: Duration) -> f64 {
+    spent.as_secs_f64() * 1e9 / precise(times)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
 
-use crate::subject::{self, Kind, SEED, mixed};
+use crate::scenario::Drawn;
+use crate::subject::{self, Kind, SEED};
 
 /// Keys that are drawn before the clock runs, as tokens are.
 const CHUNK: u64 = 64;
@@ -27,12 +28,12 @@ impl FlatMap {
         Self { users, map, asked: 0 }
     }
 
-    /// Gets so many of them, drawn at random among the first `among`.
+    /// Gets so many, the same users in the same order as decisions are asked about.
     ///
     /// # Panics
     ///
     /// Where one is not there.
-    pub fn run(&mut self, among: u64, times: u64) -> Duration {
+    pub fn run(&mut self, drawn: Drawn, times: u64) -> Duration {
         let mut spent = Duration::ZERO;
         let end = self.asked + times;
         while self.asked < end {
@@ -40,7 +41,7 @@ impl FlatMap {
             self.asked = places.end;
             let keys: Vec<([u64; 2], u64)> = places
                 .map(|place| {
-                    let number = mixed(SEED ^ place) % among.min(self.users);
+                    let number = subject::drawn(self.users, drawn, place);
                     (subject::bits(Kind::User, number), number)
                 })
                 .collect();

@@ -4,16 +4,26 @@
 //! - [`scenario`]: what is measured, as a sentence;
 //! - [`subject`]: who the users, sessions and devices are, by number;
 //! - [`question`]: a token, and the answer that it must get;
+//! - [`estate`]: the policies, locations and groups of a tenant;
 //! - [`world`]: a builder, a publisher and a reader that live as they do in the sidecar;
+//! - [`asker`]: who asks it, on whatever thread;
+//! - [`membership`]: large groups;
+//! - [`ranges`]: addresses among ranges;
 //! - [`verification`]: raw tokens, and what verifying them takes;
+//! - [`flat_map`]: what decisions are compared with;
+//! - [`histogram`], [`memory`]: how long, and how much;
 //! - [`report`]: the figures, in rows.
 //!
 //! Everything follows from numbers and one seed (but for the keys of raw tokens, which each run makes): no file
-//! is read, and two runs do the same things in the same order. Every answer is checked, also while the clock runs: a fast wrong answer is
-//! worth nothing.
+//! is read, and two runs do the same things in the same order. Every answer is checked, also while the clock
+//! runs: a fast wrong answer is worth nothing.
 
+pub mod asker;
 pub mod estate;
 pub mod flat_map;
+pub mod histogram;
+pub mod membership;
+pub mod memory;
 pub mod question;
 pub mod ranges;
 pub mod report;

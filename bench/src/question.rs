@@ -3,6 +3,8 @@
 //! Tokens carry everything that a token can carry (session, token id, client, device), so that a
 //! decision asks for all of it.
 
+use std::net::IpAddr;
+
 use caed_core::decision::{Decision, Reason, Verdict};
 use caed_core::request::Claims;
 
@@ -20,6 +22,7 @@ pub struct Question {
     user: String,
     session: String,
     device: String,
+    signed_in_at: Option<String>,
     issued_s: i64,
     answer: Answer,
 }
@@ -40,19 +43,22 @@ enum About {
 }
 
 impl Question {
-    /// The question at this place of an endless sequence about a state of so many revoked users.
-    pub fn draw(tokens: Tokens, users: u64, place: u64) -> Self {
+    /// The question at this place of an endless sequence about a state of so many revoked users, by a client
+    /// who signed in at this address.
+    pub fn draw(tokens: Tokens, users: u64, place: u64, signed_in_at: Option<IpAddr>) -> Self {
         let drawn = mixed(subject::SEED.wrapping_add(place));
         let about = match (tokens, drawn % 100) {
             (Tokens::Untouched, _) | (Tokens::Mixed, 0..90) => About::Untouched,
             (Tokens::Revoked, _) | (Tokens::Mixed, 90..94) => About::Revoked,
-            (Tokens::Renewed { .. }, _) | (Tokens::Mixed, 94..97) => About::Renewed,
+            (Tokens::Renewed(_), _) | (Tokens::Mixed, 94..97) => About::Renewed,
             (Tokens::Mixed, 97) => About::RevokedSession,
             (Tokens::Mixed, 98) => About::DisabledDevice,
             (Tokens::Mixed, _) => About::DisabledAccount,
         };
-        let among = if let Tokens::Renewed { among } = tokens { among.min(users) } else { users };
-        let number = drawn / 100 % among;
+        let number = match tokens {
+            Tokens::Renewed(among) => subject::drawn(users, among, place),
+            _ => drawn / 100 % users,
+        };
         let other = number % (users / OTHERS).max(1);
         // Numbers from `users` on are of those to whom nothing happened.
         let nobody = users + number;
@@ -60,6 +66,7 @@ impl Question {
             user: subject::id(Kind::User, nobody),
             session: subject::id(Kind::Session, nobody),
             device: subject::id(Kind::Device, nobody),
+            signed_in_at: signed_in_at.map(|address| address.to_string()),
             issued_s: world::OLD_S,
             answer: (Verdict::Allow, None),
         };
@@ -103,6 +110,7 @@ impl Question {
             client: Some("04b07795-8ddb-461a-bbee-02f9e1bf7b46"),
             device: Some(&self.device),
             answers_challenges: true,
+            address: self.signed_in_at.as_deref(),
             ..Claims::default()
         }
     }

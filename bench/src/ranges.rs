@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use caed_core::index::ranges::{RangeIndex, RangeSet};
 
+use crate::scenario::size;
 use crate::subject::{SEED, mixed};
 
 /// How many locations share the ranges.
@@ -43,12 +44,7 @@ impl Lookups {
 
     /// The row's name: `ranges.lookup.100k`.
     pub fn name(&self) -> String {
-        let size = match self.ranges {
-            ranges if ranges >= 1_000_000 => format!("{}m", ranges / 1_000_000),
-            ranges if ranges >= 1000 => format!("{}k", ranges / 1000),
-            ranges => ranges.to_string(),
-        };
-        format!("ranges.lookup.{size}")
+        format!("ranges.lookup.{}", size(self.ranges))
     }
 
     /// Bytes of heap memory.

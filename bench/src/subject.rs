@@ -5,6 +5,8 @@
 
 use caed_core::ids::ObjectKey;
 
+use crate::scenario::Drawn;
+
 /// Everything drawn follows from this.
 pub const SEED: u64 = 20_261_121;
 
@@ -51,6 +53,16 @@ pub fn key(kind: Kind, number: u64) -> ObjectKey {
     ObjectKey::parse(&id(kind, number)).expect("a GUID")
 }
 
+/// The number of the user at this place of an endless sequence of users, drawn among so many.
+pub fn drawn(users: u64, drawn: Drawn, place: u64) -> u64 {
+    let place = match drawn {
+        Drawn::FromAll => place,
+        // Each of these is where that many places are, so the same ones come again and again.
+        Drawn::FromSome(some) => mixed(SEED ^ place) % some,
+    };
+    mixed(!SEED ^ place) % users
+}
+
 /// Numbers that look drawn, one for each place: the last step of splitmix64.
 /// SOURCE: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014.
 pub const fn mixed(place: u64) -> u64 {
@@ -77,6 +89,18 @@ mod tests {
             assert_eq!(groups, [8, 4, 4, 4, 12], "{text}");
             assert_eq!(key_of(&text), key_of(&text.to_uppercase()), "{text}");
         }
+    }
+
+    #[test]
+    fn some_users_are_drawn_from_all_and_come_again() {
+        let users = |among: Drawn| {
+            let drawn = (0..5000).map(|place| drawn(1_000_000, among, place));
+            drawn.collect::<HashSet<u64>>()
+        };
+        let (all, some) = (users(Drawn::FromAll), users(Drawn::FromSome(100)));
+        assert!((4900..=5000).contains(&all.len()), "{}", all.len());
+        assert_eq!(some.len(), 100);
+        assert!(some.iter().any(|user| *user > 900_000), "they are not the first ones");
     }
 
     fn key_of(text: &str) -> ObjectKey {

@@ -12,20 +12,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use caed_core::builder::Builder;
-use caed_core::decide::decide;
 use caed_core::event::{AccountState, DeviceState, Event, Fact, Finer, RevocationCause};
 use caed_core::freshness::At;
 use caed_core::ids::Name;
 use caed_core::position::{Offset, Partition, Position, Topic};
-use caed_core::publish::{Publisher, SnapshotReader, cell};
-use caed_core::request::{AccessRequest, Claims, Seen, Token};
-use caed_core::rules::{Issuer, IssuerTenants, Issuers, Judged, Profile, Rules};
+use caed_core::publish::{Publisher, cell};
+use caed_core::request::Claims;
+use caed_core::rules::{Issuer, IssuerTenants, Issuers, Judged, Rules};
 use caed_core::snapshot::Counts;
 use caed_core::time::UnixMillis;
 
+use crate::asker::Asker;
 use crate::estate::Estate;
-use crate::question::{OTHERS, Question};
-use crate::scenario::{Task, Tokens, Users};
+use crate::memory::{Memory, resident_bytes};
+use crate::question::OTHERS;
+use crate::scenario::{Scenario, Task, Users};
 use crate::subject::{self, Kind, SEED, mixed};
 
 /// The tenant.
@@ -38,47 +39,36 @@ pub const ISSUER: &str =
 const NOW: UnixMillis = UnixMillis::from_millis(1_800_000_000_000);
 
 /// What is known is current.
-const AT: At = At { now: NOW, log_age: Duration::ZERO };
+pub(crate) const AT: At = At { now: NOW, log_age: Duration::ZERO };
 /// When tokens from before every event were issued.
 pub const OLD_S: i64 = 1_800_000_000 - 20 * 3600;
 /// When tokens from after every event were issued.
 pub const FRESH_S: i64 = 1_800_000_000 - 60;
 /// When the state's events happened.
-const REVOKED_MS: u64 = 1_800_000_000_000 - 19 * 3_600_000;
+pub(crate) const REVOKED_MS: u64 = 1_800_000_000_000 - 19 * 3_600_000;
 /// When the events that are measured begin, a millisecond apart: there is room for sixty million.
 const PUBLISHED_MS: u64 = 1_800_000_000_000 - 18 * 3_600_000;
 
-/// Tokens that are parsed before the clock runs, so that they are in cache, as they are right after
-/// decoding; what is asked about is not.
-const CHUNK: u64 = 64;
+/// The events of 10 ms at 100,000 a second.
+pub const BATCH: u64 = 1000;
 
-const PARTITION: Partition = Partition { topic: Topic(0), number: 0 };
+pub(crate) const PARTITION: Partition = Partition { topic: Topic(0), number: 0 };
 
-/// A state, its writer and its reader.
+/// A state, its writer and who asks it.
 pub struct World {
     users: u64,
-    estate: Estate,
     builder: Builder,
     publisher: Publisher,
-    reader: SnapshotReader,
-    profile: Profile,
+    asker: Asker,
     tenant: Name,
     source: Name,
     issuer: Name,
     /// Memory when only users had been revoked.
     memory: Memory,
     records: u64,
-    asked: u64,
     published: u64,
-}
-
-/// What so many revoked users take.
-#[derive(Clone, Copy, Debug)]
-pub struct Memory {
-    /// Bytes of heap, as the snapshot counts them.
-    pub heap_bytes: usize,
-    /// By how many bytes the process grew, where the system says.
-    pub resident_bytes: Option<u64>,
+    /// When the estate was last told.
+    told_ms: u64,
 }
 
 impl World {
@@ -88,45 +78,30 @@ impl World {
     /// # Panics
     ///
     /// Where the state does not hold them.
-    pub fn new(users: Users) -> Self {
-        Self::with_estate(users, Estate::NONE)
-    }
-
-    /// The same, of a tenant with policies and locations.
-    ///
-    /// # Panics
-    ///
-    /// Where the state does not hold them.
-    pub fn with_estate(Users(users): Users, estate: Estate) -> Self {
+    pub fn new(Users(users): Users) -> Self {
         let before = resident_bytes();
         let mut builder = Builder::new(Arc::new(rules()), SEED);
         builder.caught_up();
         let (publisher, reader) = cell(builder.freeze());
         let mut world = Self {
             users,
-            estate,
             builder,
             publisher,
-            reader,
-            profile: Profile::default(),
+            asker: Asker::new(Users(users), reader),
             tenant: name(TENANT),
             source: name("directory"),
             issuer: name(ISSUER),
-            memory: Memory { heap_bytes: 0, resident_bytes: None },
+            memory: Memory::default(),
             records: 0,
-            asked: 0,
             published: 0,
+            told_ms: REVOKED_MS,
         };
         let at = UnixMillis::from_millis(REVOKED_MS);
         for number in 0..users {
             world.apply(&world.event(at, revoked(number)));
         }
-        world.memory = Memory {
-            heap_bytes: world.publish_snapshot().heap_bytes,
-            resident_bytes: before
-                .zip(resident_bytes())
-                .map(|(before, after)| after.saturating_sub(before)),
-        };
+        let heap_bytes = world.publish_snapshot().heap_bytes;
+        world.memory = Memory::since(before, heap_bytes);
         for number in 0..(users / OTHERS).max(1) {
             let issuer = world.issuer.clone();
             let session = subject::key(Kind::Session, number);
@@ -140,19 +115,36 @@ impl World {
                 world.apply(&world.event(at, fact));
             }
         }
-        for event in estate.events(users, REVOKED_MS) {
-            world.apply(&event);
-        }
-        world.publish_snapshot();
-        // As the applier does on another thread.
-        while let Some(compilation) = world.builder.take_compilation() {
-            world.builder.install(compilation.run());
-            world.publish_snapshot();
-        }
         let counts = world.publish_snapshot();
         let others = usize::try_from((users / OTHERS).max(1)).unwrap_or(usize::MAX);
         assert_eq!(counts.registers, 2 * others, "one for each device and account");
         world
+    }
+
+    /// The same after policies and locations were told of its tenant; they take the place of those that were.
+    #[must_use]
+    pub fn with(mut self, estate: Estate) -> Self {
+        for event in estate.events(self.users, self.told_ms) {
+            self.apply(&event);
+        }
+        self.told_ms += 1;
+        self.publish_snapshot();
+        // As the applier does on another thread.
+        while let Some(compilation) = self.builder.take_compilation() {
+            self.builder.install(compilation.run());
+            self.publish_snapshot();
+        }
+        self.asker.estate = estate;
+        self
+    }
+
+    /// The same after so many events more: a state that lives has rows that changed lately.
+    #[must_use]
+    pub fn after(mut self, events: u64) -> Self {
+        for _ in 0..events / BATCH {
+            self.publish(BATCH);
+        }
+        self
     }
 
     /// What the revoked users take.
@@ -165,6 +157,16 @@ impl World {
         Users(self.users)
     }
 
+    /// This task in this state.
+    pub const fn scenario(&self, task: Task) -> Scenario {
+        Scenario { task, among: self.users(), estate: self.asker.estate }
+    }
+
+    /// Somebody else who asks.
+    pub fn asker(&self) -> Asker {
+        self.asker.clone()
+    }
+
     /// Does a task so many times and returns how long that took, preparations and checks left out.
     ///
     /// # Panics
@@ -172,50 +174,20 @@ impl World {
     /// Where an answer is not the one that it must be.
     pub fn run(&mut self, task: Task, times: u64) -> Duration {
         match task {
-            Task::Decide(tokens) => self.decide(tokens, times),
+            Task::Decide(tokens) => self.asker.decide(tokens, times),
+            Task::Ask(tokens) => self.asker.ask(tokens, times),
             Task::Publish { events } => (0..times).map(|_| self.publish(events)).sum(),
             Task::Forget => self.forget(times),
         }
     }
 
-    fn decide(&mut self, tokens: Tokens, times: u64) -> Duration {
-        let mut taken = Duration::ZERO;
-        let end = self.asked + times;
-        while self.asked < end {
-            let places = self.asked..end.min(self.asked + CHUNK);
-            self.asked = places.end;
-            let questions: Vec<Question> =
-                places.clone().map(|place| Question::draw(tokens, self.users, place)).collect();
-            let profile = &self.profile;
-            let requests: Vec<(AccessRequest<'_>, &Question)> = questions
-                .iter()
-                .zip(places.clone())
-                .map(|(question, place)| {
-                    let token = Token::parse(&question.claims());
-                    (AccessRequest { token, profile, seen: self.seen(place) }, question)
-                })
-                .collect();
-            let start = Instant::now();
-            for (request, question) in &requests {
-                let decision = decide(&self.reader.load(), request, AT);
-                assert!(question.is_answered_by(&decision), "{question:?}: {decision:?}");
-            }
-            taken += start.elapsed();
-        }
-        taken
-    }
-
-    /// Where the client of the question at this place is.
-    fn seen(&self, place: u64) -> Seen {
-        if self.estate.ranges == 0 {
-            return Seen::Unknown;
-        }
-        Seen::At(self.estate.address(mixed(SEED ^ place << 1)))
-    }
-
     /// Applies events to users drawn at random and publishes them as the sidecar's applier does a
-    /// batch; then makes sure that the reader sees each of them.
-    fn publish(&mut self, events: u64) -> Duration {
+    /// batch; then makes sure that who asks sees each of them.
+    ///
+    /// # Panics
+    ///
+    /// Where one is not seen.
+    pub fn publish(&mut self, events: u64) -> Duration {
         let numbers = self.published..self.published + events;
         self.published = numbers.end;
         let batch: Vec<(u64, Event)> = numbers
@@ -242,6 +214,7 @@ impl World {
 
     /// A token from before an event is revoked because of it, or of a later one in its batch.
     fn check(&self, user: u64, event: &Event) {
+        let seen = self.asker.seen(user);
         let user = subject::id(Kind::User, user);
         let claims = Claims {
             issuer: Some(ISSUER),
@@ -250,9 +223,7 @@ impl World {
             issued_at: Some(OLD_S),
             ..Claims::default()
         };
-        let token = Token::parse(&claims);
-        let request = AccessRequest { token, profile: &self.profile, seen: Seen::Unknown };
-        let decision = decide(&self.reader.load(), &request, AT);
+        let decision = self.asker.answer(&claims, seen);
         let since = decision.findings.iter().filter_map(|finding| finding.since).max();
         assert!(since >= Some(event.occurred), "{event:?}: {decision:?}");
     }
@@ -273,7 +244,7 @@ impl World {
 
     fn publish_snapshot(&mut self) -> Counts {
         self.publisher.publish(self.builder.freeze());
-        self.reader.load().counts()
+        self.asker.reader().load().counts()
     }
 
     fn event(&self, at: UnixMillis, fact: Fact) -> Event {
@@ -294,7 +265,7 @@ fn published_at(number: u64) -> UnixMillis {
 }
 
 #[expect(clippy::expect_used, reason = "one issuer that is written as one must be")]
-fn rules() -> Rules {
+pub(crate) fn rules() -> Rules {
     let issuer = Issuer {
         name: "https://login.microsoftonline.com/{tenant}/v2.0".to_owned(),
         tenants: IssuerTenants::InName,
@@ -310,28 +281,40 @@ fn name(text: &str) -> Name {
     Name::parse(text).expect("a valid name")
 }
 
-/// The resident set of this process. `None` where the system does not say.
-fn resident_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim_end().parse().ok()?;
-    Some(kibibytes * 1024)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::estate::Stay;
+    use crate::scenario::{Drawn, Tokens};
 
     #[test]
     fn every_question_gets_its_answer_before_and_after_events() {
         let mut world = World::new(Users(500));
-        for _ in 0..2 {
-            for tokens in [Tokens::Mixed, Tokens::Untouched, Tokens::Revoked] {
-                world.run(Task::Decide(tokens), 2000);
+        let estate = Estate { ranges: 1000, ..Estate::HEAD_OFFICE };
+        for estate in [Estate::NONE, estate, Estate { stay: Stay::Roaming, ..estate }] {
+            world = world.with(estate);
+            for _ in 0..2 {
+                let renewed = [Drawn::FromAll, Drawn::FromSome(50)].map(Tokens::Renewed);
+                let others = [Tokens::Mixed, Tokens::Untouched, Tokens::Revoked];
+                // From before what roams was told of, so not asked about there.
+                let others = others.iter().filter(|_| estate.stay == Stay::HeadOffice);
+                for tokens in others.chain(&renewed) {
+                    world.run(Task::Decide(*tokens), 2000);
+                    world.run(Task::Ask(*tokens), 2000);
+                }
+                world.run(Task::Publish { events: 1 }, 300);
+                world.run(Task::Publish { events: 100 }, 30);
+                world.run(Task::Forget, 300);
             }
-            world.run(Task::Publish { events: 1 }, 300);
-            world.run(Task::Publish { events: 100 }, 30);
-            world.run(Task::Forget, 300);
         }
+    }
+
+    #[test]
+    fn others_ask_while_events_are_published() {
+        let mut world = World::new(Users(500)).with(Estate { ranges: 10, ..Estate::HEAD_OFFICE });
+        let tokens = Tokens::Renewed(Drawn::FromAll);
+        let (_, asked) =
+            world.asker().beside(tokens, || world.run(Task::Publish { events: 9 }, 300));
+        assert!(asked.count() > 0, "somebody asked");
     }
 }
