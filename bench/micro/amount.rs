@@ -1,5 +1,7 @@
 //! How much is done: in full, or as a test.
 
+use std::time::Duration;
+
 use caed_bench::estate::{Estate, Stay};
 use caed_bench::membership::Dense;
 use caed_bench::scenario::Users;
@@ -24,7 +26,10 @@ pub(crate) struct Amount {
     /// Events before anything is measured: half of what a table's groups collect before all of them have
     /// settled.
     pub(crate) lived: u64,
-    pub(crate) rounds: usize,
+    /// At least and at most.
+    pub(crate) rounds: (u32, u32),
+    /// No more rounds than the least after so long: others may use the machine.
+    pub(crate) enough: Duration,
     /// Decisions of a round.
     pub(crate) decisions: u64,
     /// Events of a round: as many as a table's groups collect before all of them have settled, so that each
@@ -48,7 +53,8 @@ impl Amount {
         hot: 5_000,
         busy: 1_000_000,
         lived: 4096 * 32,
-        rounds: 7,
+        rounds: (3, 7),
+        enough: Duration::from_secs(25),
         decisions: 100_000,
         events: 4096 * 64,
         churn: 100,
@@ -65,7 +71,8 @@ impl Amount {
         hot: 500,
         busy: 1_000,
         lived: 5_000,
-        rounds: 1,
+        rounds: (1, 1),
+        enough: Duration::ZERO,
         decisions: 1_000,
         events: 5_000,
         churn: 10,

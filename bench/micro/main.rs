@@ -170,10 +170,15 @@ impl Run {
         self.report.push(row);
     }
 
-    /// The medians of what comes out of several rounds.
+    /// The medians of what comes out of several rounds: of fewer where they take long.
     fn medians<const COUNT: usize>(&self, mut round: impl FnMut() -> [f64; COUNT]) -> [f64; COUNT] {
         let mut columns = [const { Vec::new() }; COUNT];
-        for _ in 0..self.amount.rounds {
+        let Amount { rounds: (least, most), enough, .. } = self.amount;
+        let began = Instant::now();
+        for done in 0..most {
+            if done >= least && began.elapsed() > enough {
+                break;
+            }
             for (column, figure) in columns.iter_mut().zip(round()) {
                 column.push(figure);
             }

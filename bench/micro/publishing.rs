@@ -15,6 +15,9 @@ use crate::{Run, each_of, precise};
 /// How often a batch is published.
 const EVERY: Duration = Duration::from_millis(10);
 
+/// Events that are published one by one after each batch.
+const SINGLES: u64 = 250;
+
 /// The events of that time at 10,000 a second.
 const CHURN: u64 = 100;
 
@@ -25,25 +28,19 @@ pub(crate) fn publish(run: &mut Run, small: &mut World, large: &mut World) -> io
     let batch = Task::Publish { events: BATCH };
     run.say(&format_args!("{}, while others ask", large.scenario(single)))?;
     let mut longest = Histogram::default();
-    let [small_single, large_single, small_batch, large_batch] = run.medians(|| {
-        let publish = |world: &mut World, count: u64| {
-            let times = events / count;
+    let figures = run.medians(|| {
+        let [small, large] = [&mut *small, &mut *large].map(|world| {
             let asker = world.asker();
-            let act = || {
-                let taken = (0..times).map(|_| world.publish(count));
-                taken.collect::<Vec<Duration>>()
-            };
-            let (taken, _) = asker.beside(tokens, act);
-            (each_of(times, taken.iter().sum()), taken)
-        };
-        let (small_single, _) = publish(small, 1);
-        let (large_single, each) = publish(large, 1);
-        for taken in each {
-            longest.record(taken);
+            asker.beside(tokens, || Published::by(world, events)).0
+        });
+        for taken in &large.singles {
+            longest.record(*taken);
         }
-        let [(small_batch, _), (large_batch, _)] = [publish(small, BATCH), publish(large, BATCH)];
+        let [small_single, small_batch] = small.nanos();
+        let [large_single, large_batch] = large.nanos();
         [small_single, large_single, small_batch, large_batch]
     });
+    let [small_single, large_single, small_batch, large_batch] = figures;
     let (small_name, name) = (small.scenario(single).name(), large.scenario(single).name());
     let micros = |nanos: f64| nanos / 1e3;
     let share = |nanos: f64| nanos / EVERY.as_secs_f64() / 1e9 * 100.0;
@@ -93,6 +90,31 @@ pub(crate) fn churn(run: &mut Run, world: &mut World) -> io::Result<()> {
         run.row(if is_main { row.wanted(Target::RatioAtMost(2.0)) } else { row });
     }
     Ok(())
+}
+
+/// How long publications took.
+#[derive(Default)]
+struct Published {
+    singles: Vec<Duration>,
+    batches: Vec<Duration>,
+}
+
+impl Published {
+    /// Publishes so many events, some one by one after each batch, so that both kinds bear their share of what is
+    /// put off.
+    fn by(world: &mut World, events: u64) -> Self {
+        let mut published = Self::default();
+        for _ in 0..events / (BATCH + SINGLES) {
+            published.batches.push(world.publish(BATCH));
+            published.singles.extend((0..SINGLES).map(|_| world.publish(1)));
+        }
+        published
+    }
+
+    /// What one of a kind took.
+    fn nanos(&self) -> [f64; 2] {
+        [&self.singles, &self.batches].map(|taken| each_of(taken.len() as u64, taken.iter().sum()))
+    }
 }
 
 /// Whom others ask about meanwhile.
