@@ -1,17 +1,20 @@
 //! Every cutoff of a single user, session, token, client or device.
 //!
-//! Two tables: most rows are about users, and most tokens carry ids of sessions and devices to which nothing
-//! happened. Those are not looked for among millions of users.
+//! Two tables: most rows are about users, and are small for it; and most tokens carry ids of sessions and devices
+//! to which nothing happened, which are not looked for among millions of users.
 
+use std::time::Duration;
+
+use crate::index::Row;
 use crate::index::table::Table;
-use crate::row::{CutoffKey, CutoffKind, CutoffRow};
+use crate::row::{Cutoff, CutoffKey, CutoffKind, CutoffRow, Hint, NO_ISSUER, UserKey, UserRow};
+use crate::time::UnixMillis;
 
-/// Cutoff rows by key, cheap to clone.
+/// Cutoffs by key, cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Cutoffs {
-    /// Of [`CutoffKind::User`].
-    users: Table<CutoffRow>,
-    /// Of every other kind.
+    /// Those of [`CutoffKind::User`].
+    users: Table<UserRow>,
     others: Table<CutoffRow>,
 }
 
@@ -21,33 +24,58 @@ impl Cutoffs {
     }
 
     #[inline]
-    pub(crate) fn get(&self, key: &CutoffKey) -> Option<&CutoffRow> {
-        match key.kind {
-            CutoffKind::User => self.users.get(key),
-            _ => self.others.get(key),
+    pub(crate) fn user(&self, key: &UserKey) -> Option<&UserRow> {
+        self.users.get(key)
+    }
+
+    /// A cutoff of any kind but [`CutoffKind::User`].
+    #[inline]
+    pub(crate) fn other(&self, key: &CutoffKey) -> Option<&CutoffRow> {
+        self.others.get(key)
+    }
+
+    /// Raises a cutoff and adds hints. Returns the cutoff before.
+    pub(crate) fn raise(&mut self, key: &CutoffKey, cutoff: Cutoff, hints: Hint) -> UnixMillis {
+        let mut before = UnixMillis::ZERO;
+        if key.kind == CutoffKind::User {
+            let key = UserKey { tenant: key.tenant, user: key.id };
+            self.users.upsert(
+                &key,
+                || UserRow::vacant(&key),
+                |row| {
+                    before = row.cutoff().at;
+                    row.raise(cutoff, hints);
+                },
+            );
+        } else {
+            self.others.upsert(
+                key,
+                || CutoffRow::vacant(key),
+                |row| {
+                    before = row.cutoff().at;
+                    row.raise(cutoff, hints);
+                },
+            );
         }
+        before
     }
 
-    /// Gives the row of `key` to `change`, or a vacant one where there is none.
-    pub(crate) fn upsert(&mut self, key: &CutoffKey, change: impl FnOnce(&mut CutoffRow)) {
-        let table = match key.kind {
-            CutoffKind::User => &mut self.users,
-            _ => &mut self.others,
-        };
-        table.upsert(key, || CutoffRow::vacant(key), change);
+    /// Forgets those of one branch of each table that no token alive can meet (E17). Returns how many went.
+    pub(crate) fn forget(&mut self, branch: usize, now: UnixMillis, horizon: Duration) -> usize {
+        self.users.retain_in(branch, |row| !row.is_expired(now, horizon))
+            + self.others.retain_in(branch, |row| !row.is_expired(now, horizon))
     }
 
-    /// Drops the rows of one branch of each table that `keep` refuses. Returns how many went.
-    pub(crate) fn retain_in(&mut self, branch: usize, keep: impl Fn(&CutoffRow) -> bool) -> usize {
-        self.users.retain_in(branch, &keep) + self.others.retain_in(branch, &keep)
+    /// Every one, in no particular order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (CutoffKey, Cutoff)> + '_ {
+        let users = self.users.iter().map(|row| {
+            let UserKey { tenant, user: id } = row.key();
+            (CutoffKey { tenant, kind: CutoffKind::User, issuer: NO_ISSUER, id }, row.cutoff())
+        });
+        users.chain(self.others.iter().map(|row| (row.key(), row.cutoff())))
     }
 
-    /// Every row, in no particular order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &CutoffRow> + '_ {
-        self.users.iter().chain(self.others.iter())
-    }
-
-    /// How many rows there are.
+    /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.users.len() + self.others.len()
     }

@@ -24,7 +24,7 @@ use crate::index::ranges;
 use crate::limits;
 use crate::policy::{Grant, Mode};
 use crate::request::{AccessRequest, Token, Unusable};
-use crate::row::{Cutoff, CutoffKind, CutoffRow, Hint, NO_ISSUER};
+use crate::row::{Cutoff, CutoffKind, CutoffRow, Hint, NO_ISSUER, UserRow};
 use crate::rules::{Issuer, Rules, Unbound};
 use crate::snapshot::Snapshot;
 use crate::state::State;
@@ -160,7 +160,7 @@ struct Judge<'a, W> {
 struct Rows<'a> {
     /// The token before the policies of its tenant.
     subject: Option<Subject<'a>>,
-    user: Option<&'a CutoffRow>,
+    user: Option<&'a UserRow>,
     session: Option<&'a CutoffRow>,
     token: Option<&'a CutoffRow>,
     client: Option<&'a CutoffRow>,
@@ -184,7 +184,7 @@ impl<'a> Rows<'a> {
                 let AccessRequest { profile, seen, .. } = *request;
                 Subject::new(directory, token, profile, seen, || state.subject(number, user))
             }),
-            user: state.cutoff(number, tenant, CutoffKind::User, NO_ISSUER, user),
+            user: state.user(number, tenant, user),
             ..Self::default()
         };
         if tenant.has_finer() {
@@ -600,7 +600,7 @@ impl<W: Witness> Judged<'_, '_, W> {
     /// D3 and D4, in the order of [`Reason`].
     fn findings(&self, findings: &mut Collected, needs_compliance: bool) {
         let profile = self.request.profile;
-        let hints = self.rows.user.map_or(Hint::NONE, |row| row.hints);
+        let hints = self.rows.user.map_or(Hint::NONE, UserRow::hints);
         if profile.revocation {
             if let Some(reached) = self.revoked(hints) {
                 findings.push(self.cutoff_finding(Reason::Revoked, reached, Some(reached.scope)));

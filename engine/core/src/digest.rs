@@ -114,9 +114,8 @@ impl Snapshot {
                 digest.add(row);
             }
         }
-        for row in cutoffs.iter() {
-            let CutoffKey { tenant, kind, issuer, id } = row.key();
-            let cutoff = alive.cutoff(row.cutoff(), matches!(kind, CutoffKind::Token));
+        for (CutoffKey { tenant, kind, issuer, id }, cutoff) in cutoffs.iter() {
+            let cutoff = alive.cutoff(cutoff, matches!(kind, CutoffKind::Token));
             let Some(at) = cutoff else { continue };
             let row = Parts::new(Table::Cutoff, names.get(tenant))
                 .bytes(&[kind as u8])

@@ -236,35 +236,38 @@ fn guid(text: &[u8]) -> Option<[u64; 2]> {
         let four = text.get(at..at + 4)?;
         Some(u64::from(u32::from_be_bytes(four.try_into().ok()?)))
     };
-    let eight = |one, other| hex(four(one)? << 32 | four(other)?);
-    let word = |high: u32, low: u32| (u64::from(high) << 32 | u64::from(low)).swap_bytes();
+    let eight = |one, other| hex((four(one)? << 32) | four(other)?);
+    let word = |high: u32, low: u32| ((u64::from(high) << 32) | u64::from(low)).swap_bytes();
     Some([word(eight(0, 4)?, eight(9, 14)?), word(eight(19, 24)?, eight(28, 32)?)])
+}
+
+/// The lowest bit of each byte, and the highest.
+const EACH: u64 = 0x0101_0101_0101_0101;
+const TOP: u64 = 0x80 * EACH;
+
+/// The top bit of each byte that is at least so much. No byte carries into another, where none has its top bit set.
+const fn at_least(bytes: u64, least: u8) -> u64 {
+    (bytes + (0x80 - least as u64) * EACH) & TOP
 }
 
 /// The number that eight hexadecimal digits write, the first one in the top byte. All of them at once: most of what a
 /// decision costs would else be reading its token's ids.
 const fn hex(digits: u64) -> Option<u32> {
-    const EACH: u64 = 0x0101_0101_0101_0101;
-    const TOP: u64 = 0x80 * EACH;
     if digits & TOP != 0 {
         return None;
     }
-    // The top bit of each byte that is at least so much. No byte carries into another: none has its top bit set.
-    const fn at_least(bytes: u64, least: u8) -> u64 {
-        (bytes + (0x80 - least as u64) * EACH) & TOP
-    }
-    let small = digits | 0x20 * EACH;
+    let small = digits | (0x20 * EACH);
     let is_number = at_least(digits, b'0') & !at_least(digits, b'9' + 1);
     let is_letter = at_least(small, b'a') & !at_least(small, b'f' + 1);
     if is_number | is_letter != TOP {
         return None;
     }
-    let values = (digits & 0x0f * EACH) + (is_letter >> 7) * 9;
-    let pairs = (values | values >> 4) & 0x00ff_00ff_00ff_00ff;
-    let fours = (pairs | pairs >> 8) & 0x0000_ffff_0000_ffff;
+    let values = (digits & (0x0f * EACH)) + (is_letter >> 7) * 9;
+    let pairs = (values | (values >> 4)) & 0x00ff_00ff_00ff_00ff;
+    let fours = (pairs | (pairs >> 8)) & 0x0000_ffff_0000_ffff;
     #[expect(clippy::cast_possible_truncation, reason = "the lower half is what is left")]
     {
-        Some((fours | fours >> 16) as u32)
+        Some((fours | (fours >> 16)) as u32)
     }
 }
 

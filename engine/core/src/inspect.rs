@@ -19,7 +19,7 @@ use crate::ids::{Name, ObjectKey};
 use crate::index::Row;
 use crate::index::names::Number;
 use crate::position::Position;
-use crate::row::{Cutoff, CutoffKind, Hint, NO_ISSUER, PairKey};
+use crate::row::{Cutoff, CutoffKind, Hint, NO_ISSUER, PairKey, UserRow};
 use crate::snapshot::Snapshot;
 use crate::tenant::{DeclaredSource, Tenant};
 use crate::time::UnixMillis;
@@ -286,23 +286,18 @@ impl Snapshot {
             FinerKind::Device => UserDevice,
         };
         let levels = [RiskLevel::Low, RiskLevel::Medium, RiskLevel::High];
-        let plain = [(CutoffKind::User, User, None)];
         let risks = levels.map(|level| (CutoffKind::risk(level), User, Some(level)));
         let without = FinerKind::ALL.map(|kind| (CutoffKind::without(kind), pair(kind), None));
-        let mut hints = Hint::NONE;
-        let mut cutoffs = Vec::new();
-        for (kind, scope, risk) in plain.into_iter().chain(risks).chain(without) {
-            let Some(row) = self.state.cutoff(number, tenant, kind, NO_ISSUER, user) else {
-                continue;
-            };
-            if kind == CutoffKind::User {
-                hints = row.hints;
-            }
-            let cutoff = row.cutoff();
-            if cutoff.at > UnixMillis::ZERO {
-                cutoffs.push(CutoffView::new(scope, risk, None, cutoff));
-            }
-        }
+        let others = risks.into_iter().chain(without).filter_map(|(kind, scope, risk)| {
+            let row = self.state.cutoff(number, tenant, kind, NO_ISSUER, user)?;
+            Some((scope, risk, row.cutoff()))
+        });
+        let own = self.state.user(number, tenant, user);
+        let hints = own.map_or(Hint::NONE, UserRow::hints);
+        let own = own.map(|row| (User, None, row.cutoff()));
+        let set = own.into_iter().chain(others).filter(|(.., cutoff)| cutoff.at > UnixMillis::ZERO);
+        let mut cutoffs: Vec<_> =
+            set.map(|(scope, risk, cutoff)| CutoffView::new(scope, risk, None, cutoff)).collect();
         if FinerKind::ALL.into_iter().any(|kind| hints.has(Hint::pair(kind))) {
             let rows = self.state.pairs.iter().map(|row| (row.key(), row.cutoff()));
             let own = rows.filter(|(key, _)| key.tenant == number && key.user == user);

@@ -1,4 +1,4 @@
-//! The rows that state consists of: plain data, forty-eight bytes for a revoked user.
+//! The rows that state consists of: plain data, forty bytes for a revoked user.
 //!
 //! A cutoff's row also says until when it must be kept (E17), and a user's or device's row carries
 //! [`Hint`]s: which other rows exist about it. One look-up for a user to whom nothing happened
@@ -44,7 +44,26 @@ pub(crate) enum CutoffKind {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Hint(u16);
 
-/// A cutoff of one user, session, token, client or device.
+/// A user's cutoff, and what other rows there are about the user. Most rows are of this kind, so nothing stands
+/// in it that its table says already.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct UserRow {
+    bits: [u64; 2],
+    /// The cutoff in milliseconds, above them the hints, above those the form of the id.
+    at: u64,
+    origin: Origin,
+    tenant: Number,
+    kept_s: u32,
+}
+
+/// Finds a [`UserRow`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct UserKey {
+    pub(crate) tenant: Number,
+    pub(crate) user: ObjectKey,
+}
+
+/// A cutoff of one session, token, client or device, or another one of a user.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct CutoffRow {
     bits: [u64; 2],
@@ -183,6 +202,10 @@ impl Hint {
     }
 
     const ANY_REGISTER: Self = Self(0b111 << 7);
+
+    /// How many bits there are.
+    const BITS: u32 = 10;
+    const ALL: u16 = (1 << Self::BITS) - 1;
 }
 
 impl Cutoff {
@@ -203,6 +226,46 @@ impl Cutoff {
         now > self.kept.saturating_add(horizon).saturating_add(limits::FORGET_MARGIN)
     }
 }
+
+/// Bits of [`UserRow::at`] for the instant: until the year 10,889, and no event is of a later one than 9999.
+const AT_BITS: u32 = 48;
+
+/// Bits of [`UserRow::at`] up to the end of the hints.
+const FORM_SHIFT: u32 = AT_BITS + Hint::BITS;
+
+impl UserRow {
+    pub(crate) fn vacant(key: &UserKey) -> Self {
+        let UserKey { tenant, user: ObjectKey { bits, form } } = *key;
+        Self { bits, tenant, at: (form as u64) << FORM_SHIFT, ..Self::VACANT }
+    }
+
+    pub(crate) fn cutoff(&self) -> Cutoff {
+        let at = UnixMillis::from_millis(self.at & LAST_AT);
+        Cutoff { at, kept: unpack(self.kept_s), origin: self.origin }
+    }
+
+    pub(crate) const fn hints(&self) -> Hint {
+        Hint((self.at >> AT_BITS) as u16 & Hint::ALL)
+    }
+
+    /// Raises the cutoff and adds hints.
+    pub(crate) fn raise(&mut self, cutoff: Cutoff, hints: Hint) {
+        let Cutoff { at, kept, origin } = self.cutoff().join(cutoff);
+        let hints = u64::from(self.hints().and(hints).0);
+        let form = self.at >> FORM_SHIFT << FORM_SHIFT;
+        self.at = form | hints << AT_BITS | at.as_millis().min(LAST_AT);
+        self.origin = origin;
+        self.kept_s = pack(kept);
+    }
+
+    /// Whether the row can go: no answer changes without it, now or later.
+    pub(crate) fn is_expired(&self, now: UnixMillis, horizon: Duration) -> bool {
+        self.cutoff().is_expired(now, horizon) && !self.hints().has(Hint::ANY_REGISTER)
+    }
+}
+
+/// The last instant that a [`UserRow`] can tell.
+const LAST_AT: u64 = (1 << AT_BITS) - 1;
 
 impl CutoffRow {
     pub(crate) fn vacant(key: &CutoffKey) -> Self {
@@ -309,6 +372,35 @@ impl Row for SubjectRow {
 
 const NO_ID: ObjectKey = ObjectKey { bits: [0; 2], form: Form::Guid };
 
+impl Row for UserRow {
+    type Key = UserKey;
+
+    const VACANT: Self = Self {
+        bits: NO_ID.bits,
+        at: (NO_ID.form as u64) << FORM_SHIFT,
+        origin: Origin::NONE,
+        tenant: 0,
+        kept_s: 0,
+    };
+
+    #[inline]
+    fn key(&self) -> UserKey {
+        let form = match self.at >> FORM_SHIFT {
+            0 => Form::Guid,
+            1 => Form::Inline,
+            _ => Form::Digest,
+        };
+        UserKey { tenant: self.tenant, user: ObjectKey { bits: self.bits, form } }
+    }
+
+    #[inline]
+    fn hash(key: &UserKey, seed: u64) -> u64 {
+        let UserKey { tenant, user } = *key;
+        let [one, other] = user.bits;
+        hash([one, other, pair(tenant, user.form as u32)], seed)
+    }
+}
+
 impl Row for CutoffRow {
     type Key = CutoffKey;
 
@@ -413,7 +505,9 @@ const fn unpack(kept_s: u32) -> UnixMillis {
 }
 
 const _: () = assert!(size_of::<SubjectRow>() == 40, "nothing is padded");
-const _: () = assert!(size_of::<CutoffRow>() == 48, "memory per revoked user is a promise");
+const _: () = assert!(size_of::<UserRow>() == 40, "memory per revoked user is a promise");
+const _: () =
+    assert!(Form::Guid as u64 == 0 && Form::Inline as u64 == 1 && Form::Digest as u64 == 2);
 
 #[cfg(test)]
 mod tests {
@@ -432,16 +526,17 @@ mod tests {
         };
         let cutoff = |at, appended, record| Cutoff::new(ms(at), ms(appended), origin(record));
         let held = |at, kept, record| Cutoff { at: ms(at), kept: ms(kept), origin: origin(record) };
-        let (mut row, mut pair) = (CutoffRow::VACANT, PairRow::VACANT);
+        let (mut user, mut row, mut pair) = (UserRow::VACANT, CutoffRow::VACANT, PairRow::VACANT);
         for (raised, expected) in [
             (cutoff(5_000, 9_500, 1), held(5_000, 10_000, 1)),
             (cutoff(4_000, 4_000, 2), held(5_000, 10_000, 1)),
             (cutoff(5_000, 5_000, 3), held(5_000, 10_000, 1)),
             (cutoff(6_001, 6_001, 4), held(6_001, 10_000, 4)),
         ] {
+            user.raise(raised, Hint::NONE);
             row.raise(raised, Hint::NONE);
             pair.raise(raised);
-            assert_eq!((row.cutoff(), pair.cutoff()), (expected, expected));
+            assert_eq!([user.cutoff(), row.cutoff(), pair.cutoff()], [expected; 3]);
         }
     }
 
@@ -485,10 +580,28 @@ mod tests {
             (Hint::register(Facet::DeviceState), false),
             (Hint::register(Facet::DeviceCompliance), false),
         ] {
-            let mut row = CutoffRow::VACANT;
+            let (mut row, mut user) = (CutoffRow::VACANT, UserRow::VACANT);
             row.raise(Cutoff::new(ms(1), ms(1), Origin::NONE), hint);
-            assert_eq!(row.is_expired(now, horizon), goes, "{hint:?}");
-            assert!(!row.is_expired(ms(1), horizon), "{hint:?}");
+            user.raise(Cutoff::new(ms(1), ms(1), Origin::NONE), hint);
+            for (now, goes) in [(now, goes), (ms(1), false)] {
+                let expired = [row.is_expired(now, horizon), user.is_expired(now, horizon)];
+                assert_eq!(expired, [goes; 2], "{hint:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_users_row_keeps_apart_what_it_packs() {
+        let last = UnixMillis::from_wire(253_402_300_799_999).expect("the end of 9999").0;
+        for form in [Form::Guid, Form::Inline, Form::Digest] {
+            let key = UserKey { tenant: 3, user: ObjectKey { bits: [u64::MAX; 2], form } };
+            let mut row = UserRow::vacant(&key);
+            for hint in [Hint::risk(RiskLevel::Low), Hint::register(Facet::DeviceCompliance)] {
+                row.raise(Cutoff::new(last, last, Origin::NONE), hint);
+                assert!(row.hints().has(hint));
+                assert_eq!((row.key(), row.cutoff().at), (key, last));
+            }
+            assert!(!row.hints().has(Hint::risk(RiskLevel::High)));
         }
     }
 

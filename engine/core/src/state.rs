@@ -20,7 +20,7 @@ use crate::index::table::Table;
 use crate::origin::Origin;
 use crate::row::{
     Cutoff, CutoffKey, CutoffKind, CutoffRow, Hint, NO_ISSUER, PairKey, PairRow, RegisterKey,
-    RegisterRow, SubjectKey, SubjectRow,
+    RegisterRow, SubjectKey, SubjectRow, UserKey, UserRow,
 };
 use crate::tenant::{DeclaredSource, Tenant, Tenants};
 use crate::time::UnixMillis;
@@ -261,12 +261,7 @@ impl State {
     ) -> Joined {
         self.tenants.mark(tenant, kind);
         let key = CutoffKey { tenant, kind, issuer, id };
-        let mut joined = Joined::Raised;
-        self.cutoffs.upsert(&key, |row| {
-            joined = compare(Some(row.cutoff().at), cutoff.at);
-            row.raise(cutoff, hints);
-        });
-        joined
+        compare(Some(self.cutoffs.raise(&key, cutoff, hints)), cutoff.at)
     }
 
     /// Notes on a user's or device's row that other rows exist about it, and keeps it as long.
@@ -359,7 +354,21 @@ impl State {
         self.issuers.get(issuer)
     }
 
-    /// A cutoff row; no look-up where the tenant never had one of the kind.
+    /// A user's own row; no look-up where the tenant never had one.
+    #[inline]
+    pub(crate) fn user(
+        &self,
+        number: Number,
+        tenant: &Tenant,
+        user: ObjectKey,
+    ) -> Option<&UserRow> {
+        if !tenant.has(CutoffKind::User) {
+            return None;
+        }
+        self.cutoffs.user(&UserKey { tenant: number, user })
+    }
+
+    /// A cutoff row of any other kind; no look-up where the tenant never had one of the kind.
     #[inline]
     pub(crate) fn cutoff(
         &self,
@@ -372,7 +381,7 @@ impl State {
         if !tenant.has(kind) {
             return None;
         }
-        self.cutoffs.get(&CutoffKey { tenant: number, kind, issuer, id })
+        self.cutoffs.other(&CutoffKey { tenant: number, kind, issuer, id })
     }
 
     /// The cutoff of one user's tokens that carry a finer id.
@@ -417,7 +426,7 @@ impl State {
     /// Forgets the cutoffs of one branch of each table that no token alive can meet (E17). The
     /// caller goes round the branches. Returns how many went.
     pub(crate) fn forget(&mut self, branch: usize, now: UnixMillis, horizon: Duration) -> usize {
-        self.cutoffs.retain_in(branch, |row| !row.is_expired(now, horizon))
+        self.cutoffs.forget(branch, now, horizon)
             + self.pairs.retain_in(branch, |row| !row.cutoff().is_expired(now, horizon))
     }
 }

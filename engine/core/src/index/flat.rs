@@ -24,9 +24,9 @@ const LANES: usize = 8;
 /// memory they save (measured by `bench/micro`, 2026-11).
 const FULL: (usize, usize) = (7, 8);
 
-/// How much room a rebuilt table gets, in fourths of what it holds. A quarter more keeps the cost of
-/// growing to a few copies of each row.
-const GROWTH: (usize, usize) = (5, 4);
+/// How much room a rebuilt table gets, in sixths of what it holds. A sixth more keeps three fourths of it in use
+/// at the least, and the cost of growing to a few copies of each row.
+const GROWTH: (usize, usize) = (7, 6);
 
 #[derive(Clone)]
 pub(crate) struct FlatTable<R> {
