@@ -23,7 +23,7 @@ use caed_proto::v1;
 use caed_proto::v1::event::Fact;
 use caed_streams::applier::Applier;
 use caed_streams::source::{
-    Batch, LogEnd, PartitionEnd, Source, SourceEvent, SourceFault, SourceRecord,
+    Batch, LogEnd, PartitionEnd, Records, Source, SourceEvent, SourceFault, SourceRecord,
 };
 use caed_tests::border;
 use caed_tests::world::{From, Issuer, Millis, Request, Speaks, Text, World};
@@ -188,14 +188,13 @@ fn batch(from: u64, payloads: impl IntoIterator<Item = Vec<u8>>) -> SourceEvent 
 
 /// Records from this offset on, with more to come that was appended with them.
 fn part(from: u64, payloads: impl IntoIterator<Item = Vec<u8>>) -> Batch {
-    let records: Vec<SourceRecord> = (from..)
-        .zip(payloads)
-        .map(|(offset, payload)| SourceRecord {
-            position: Position { partition: Partition::default(), offset: Offset(offset) },
-            appended: border::millis(NOW - 10_000),
-            payload,
-        })
-        .collect();
+    let payloads: Vec<_> = payloads.into_iter().collect();
+    let records = (from..).zip(&payloads).map(|(offset, payload)| SourceRecord {
+        position: Position { partition: Partition::default(), offset: Offset(offset) },
+        appended: border::millis(NOW - 10_000),
+        payload,
+    });
+    let records: Records = records.collect();
     let next = Offset(from + records.len() as u64);
     Batch { is_whole: false, partition: Partition::default(), records, next }
 }
@@ -333,6 +332,29 @@ async fn knowledge_is_current_only_where_the_snapshot_reaches_the_end_of_the_log
     stage.end().await;
 }
 
+/// A snapshot for each of many batches that wait would cost more than what they bring; one that comes alone has
+/// its own at once.
+#[tokio::test]
+async fn what_waits_is_published_together() {
+    let mut stage = Stage::start();
+    stage.say(SourceEvent::CaughtUp).await;
+    let generation = |stage: &Stage| stage.reader.load().generation();
+    let before = generation(&stage);
+    stage.say(batch(0, [revocation("anna")])).await;
+    assert_eq!(generation(&stage), before + 1);
+    stage.tell(batch(1, [revocation("boris")]));
+    stage.tell(batch(2, [revocation("clara")]));
+    stage.say(batch(3, [revocation("doris")])).await;
+    assert_eq!((generation(&stage), stage.next_offset()), (before + 2, Offset(4)));
+    // Not in the midst of what was appended together, though something was due before it.
+    stage.tell(batch(4, [revocation("emma")]));
+    stage.say(SourceEvent::Batch(part(5, [revocation("frida")]))).await;
+    assert_eq!((generation(&stage), stage.next_offset()), (before + 2, Offset(4)));
+    stage.say(batch(6, [revocation("gerda")])).await;
+    assert_eq!((generation(&stage), stage.next_offset()), (before + 3, Offset(7)));
+    stage.end().await;
+}
+
 /// A log that takes long to read says every few seconds how far that is, and one that is read
 /// quickly says nothing.
 #[tokio::test]
@@ -347,18 +369,26 @@ async fn a_long_first_reading_tells_how_far_it_is() {
     let lines = || String::from_utf8(said.lock().expect("no panic").clone()).expect("text");
 
     let mut stage = Stage::start();
-    stage.say(log_end(8, Duration::ZERO)).await;
-    stage.say(batch(0, [revocation("anna")])).await;
+    let some = |count| std::iter::repeat_with(|| revocation("anna")).take(count);
+    stage.say(log_end(80, Duration::ZERO)).await;
+    stage.say(batch(0, some(1))).await;
     assert!(!lines().contains("reading the log"), "{}", lines());
     stage.clock.set(Duration::from_secs(6));
-    stage.say(batch(1, [revocation("boris")])).await;
-    assert!(lines().contains("reading the log records=2 percent=25"), "{}", lines());
-    stage.say(batch(2, [revocation("clara")])).await;
+    stage.say(batch(1, some(11))).await;
+    let line = "reading the log records=12 per_second=2 percent=15 left_s=34";
+    assert!(lines().contains(line), "{}", lines());
+    stage.say(batch(12, some(18))).await;
     assert_eq!(lines().matches("reading the log").count(), 1, "not with every batch");
+    // What was slow at first does not make the rest look slow.
+    stage.clock.set(Duration::from_secs(12));
+    stage.say(batch(30, some(30))).await;
+    let line = "reading the log records=60 per_second=8 percent=75 left_s=2";
+    assert!(lines().contains(line), "{}", lines());
     stage.say(SourceEvent::CaughtUp).await;
+    assert!(lines().contains("the log has been read records=60 seconds=12"), "{}", lines());
     stage.clock.set(Duration::from_mins(1));
-    stage.say(batch(3, [revocation("doris")])).await;
-    assert_eq!(lines().matches("reading the log").count(), 1, "not once it has been read");
+    stage.say(batch(60, some(1))).await;
+    assert_eq!(lines().matches("reading the log").count(), 2, "not once it has been read");
     stage.end().await;
 }
 

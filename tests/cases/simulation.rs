@@ -1,7 +1,7 @@
 //! The applier under every kind of log, in virtual time.
 //!
-//! The source is the simulation: each time the applier asks for more, what it did before is checked,
-//! and then something else happens. Records are appended, copied, spoiled, and followed by markers
+//! The source is the simulation: each time the applier has to wait for more, what it did before is checked,
+//! and then something else happens; at times the next thing is there before the applier asks. Records are appended, copied, spoiled, and followed by markers
 //! that carry nothing; partitions appear, are made anew, or lose their end and are read again; where
 //! the log ended is asked and told late, or before what it rests on. One thread, no real clock: a
 //! seed is a story.
@@ -30,7 +30,9 @@ use caed_core::sink::BoxFuture;
 use caed_core::time::{Clock, UnixMillis};
 use caed_decode::native;
 use caed_streams::applier::Applier;
-use caed_streams::source::{Batch, LogEnd, PartitionEnd, Source, SourceEvent, SourceRecord};
+use caed_streams::source::{
+    Batch, LogEnd, PartitionEnd, Records, Source, SourceEvent, SourceRecord,
+};
 use caed_tests::random::Random;
 use caed_tests::world::{Event, Millis, Record, World};
 use caed_tests::{border, generate, oracle, plan, wire};
@@ -120,6 +122,17 @@ struct Log {
     opened: usize,
 }
 
+/// Whether the applier has to wait for the next thing: only then must it have published.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// The next thing is there already.
+    Hurries,
+    /// It will have to wait.
+    Rests,
+    /// It has waited since it was told something.
+    Rested,
+}
+
 struct Simulation {
     random: Random,
     world: World,
@@ -142,6 +155,7 @@ struct Simulation {
     left: usize,
     /// Until when nothing happens.
     sleeps: Option<Instant>,
+    pace: Pace,
     tally: Tally,
 }
 
@@ -273,7 +287,7 @@ impl Simulation {
                 Content::Hole => continue,
             };
             let position = Position { partition, offset: Offset(offset as u64) };
-            records.push(SourceRecord { position, appended, payload });
+            records.push((position, appended, payload));
         }
         log.read = end.max(log.read);
         if good > 0 {
@@ -281,6 +295,10 @@ impl Simulation {
         } else if records.len() >= 16 {
             self.systemic = true;
         }
+        let records: Records = records
+            .iter()
+            .map(|&(position, appended, ref payload)| SourceRecord { position, appended, payload })
+            .collect();
         SourceEvent::Batch(Batch {
             is_whole: true,
             partition,
@@ -430,7 +448,12 @@ impl Simulation {
                 tokio::time::sleep_until(until).await;
                 self.sleeps = None;
             }
-            self.look();
+            if self.left == 0 || self.pace != Pace::Hurries {
+                if std::mem::replace(&mut self.pace, Pace::Rested) != Pace::Rested {
+                    tokio::task::yield_now().await;
+                }
+                self.look();
+            }
             if self.left == 0 {
                 self.tally.quarantined = self.poison;
                 self.tally.forgotten = self.ingest.forgotten.value();
@@ -443,6 +466,7 @@ impl Simulation {
                 return SourceEvent::CaughtUp;
             }
             if let Some(event) = self.happen() {
+                self.pace = if self.random.chance(2) { Pace::Hurries } else { Pace::Rests };
                 return event;
             }
         }
@@ -502,6 +526,7 @@ fn play(seed: u64) -> Tally {
         systemic: false,
         left: LENGTH,
         sleeps: None,
+        pace: Pace::Rests,
         tally: Tally::default(),
     };
     for partition in PARTITIONS.into_iter().take(3) {

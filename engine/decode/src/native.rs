@@ -41,11 +41,34 @@ pub enum InvalidEvent {
     },
 }
 
+/// Decodes records one after the other. It keeps what the next one can use: room for the message, and the names,
+/// which are the same in most.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    message: v1::Event,
+    names: KnownNames,
+}
+
+/// The names of the event before.
+#[derive(Debug, Default)]
+struct KnownNames {
+    tenant: Option<Name>,
+    source: Option<Name>,
+}
+
+impl Decoder {
+    /// Decodes the bytes of a record.
+    pub fn decode(&mut self, payload: &[u8]) -> Result<Decoded, InvalidEvent> {
+        self.message.clear();
+        let read = self.message.merge(payload);
+        read.map_err(|error| InvalidEvent::Encoding(error.to_string()))?;
+        take(&mut self.message, &mut self.names)
+    }
+}
+
 /// Decodes the bytes of a record.
 pub fn decode(payload: &[u8]) -> Result<Decoded, InvalidEvent> {
-    let message =
-        v1::Event::decode(payload).map_err(|error| InvalidEvent::Encoding(error.to_string()))?;
-    event_of(message)
+    Decoder::default().decode(payload)
 }
 
 /// Whether the bytes of a record that can be decoded hold nothing beyond what this version knows:
@@ -68,23 +91,30 @@ pub fn stamp(payload: &[u8], received: UnixMillis) -> Result<(Vec<u8>, Decoded),
 }
 
 /// What a message means.
-pub fn event_of(message: v1::Event) -> Result<Decoded, InvalidEvent> {
+pub fn event_of(mut message: v1::Event) -> Result<Decoded, InvalidEvent> {
+    take(&mut message, &mut KnownNames::default())
+}
+
+/// What a message means, taken out of it.
+fn take(message: &mut v1::Event, names: &mut KnownNames) -> Result<Decoded, InvalidEvent> {
     let v1::Event { id, tenant, source, event_time_ms, received_ms, fact } = message;
+    let (event_time_ms, received_ms) = (*event_time_ms, *received_ms);
     if id.len() > limits::ID_BYTES_MAX {
         return Err(id_problem("id")(InvalidId::TooLong(id.len())));
     }
-    let tenant = name("tenant", &tenant)?;
-    let source = name("source", &source)?;
+    let tenant = known_name("tenant", tenant, &mut names.tenant)?;
+    let source = known_name("source", source, &mut names.source)?;
     let mut seconds = false;
     let mut time = |field, value| instant(field, value, &mut seconds);
     let received = time("received_ms", received_ms)?
         .ok_or_else(|| field("received_ms", "is missing; caed stamps it".to_owned()))?;
     let occurred = time("event_time_ms", event_time_ms)?.unwrap_or(received);
-    let fact = fact.ok_or_else(|| {
+    let fact = fact.take().ok_or_else(|| {
         field("fact", "is missing; give one, for example sessions_revoked".to_owned())
     })?;
     let fact = fact_of(fact, &mut time)?;
     directory::check_time(&fact, event_time_ms != 0, occurred > received)?;
+    let id = std::mem::take(id);
     let event = Event { tenant, source, id, occurred, received, fact };
     Ok(Decoded { event, time_read_as_seconds: seconds })
 }
@@ -273,6 +303,21 @@ pub(crate) fn name(field: &'static str, text: &str) -> Result<Name, InvalidEvent
     Name::parse(text).map_err(id_problem(field))
 }
 
+/// A name that may be the one of the event before: then nothing is checked or made anew.
+fn known_name(
+    field: &'static str,
+    text: &str,
+    known: &mut Option<Name>,
+) -> Result<Name, InvalidEvent> {
+    if let Some(known) = known
+        && known.as_str() == text
+    {
+        return Ok(known.clone());
+    }
+    let name = name(field, text)?;
+    Ok(known.insert(name).clone())
+}
+
 pub(crate) fn key(field: &'static str, text: &str) -> Result<ObjectKey, InvalidEvent> {
     ObjectKey::parse(text).map_err(id_problem(field))
 }
@@ -345,6 +390,40 @@ mod tests {
         assert!(!event(0).time_read_as_seconds);
         assert_eq!(event(1_760_000_000).event.occurred.as_millis(), 1_760_000_000_000);
         assert!(event(1_760_000_000).time_read_as_seconds);
+    }
+
+    #[test]
+    fn a_decoder_remembers_nothing_that_a_record_does_not_say() {
+        let session = v1::SessionRevoked {
+            issuer: "https://issuer.example".to_owned(),
+            session: "s".to_owned(),
+            user: "u-1001".to_owned(),
+        };
+        let good = message(WireFact::SessionRevoked(session));
+        let bare = v1::Event { id: String::new(), event_time_ms: 0, ..message(revoked("u-1002")) };
+        let records = [
+            good.encode_to_vec(),
+            bare.encode_to_vec(),
+            v1::Event { tenant: "fabrikam".to_owned(), ..good.clone() }.encode_to_vec(),
+            v1::Event { source: String::new(), ..good.clone() }.encode_to_vec(),
+            v1::Event { tenant: String::new(), ..bare.clone() }.encode_to_vec(),
+            v1::Event { fact: None, ..good.clone() }.encode_to_vec(),
+            v1::Event { received_ms: 0, ..good.clone() }.encode_to_vec(),
+            b"poison".to_vec(),
+            // Cut short in the midst of a field.
+            good.encode_to_vec().split_off(3),
+        ];
+        let mut decoder = Decoder::default();
+        for first in &records {
+            for second in &records {
+                for record in [first, second] {
+                    let alone = v1::Event::decode(&**record)
+                        .map_err(|error| InvalidEvent::Encoding(error.to_string()))
+                        .and_then(event_of);
+                    assert_eq!(decoder.decode(record), alone, "{record:?} after {first:?}");
+                }
+            }
+        }
     }
 
     #[test]

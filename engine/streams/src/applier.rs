@@ -1,7 +1,9 @@
 //! The single writer: events in, snapshots out.
 //!
 //! The loop awaits one action and then carries it out without waiting for anything. What was
-//! appended together is published as one snapshot, however many batches bring it. Until the source has delivered everything
+//! appended together is published as one snapshot, however many batches bring it. It is published at once
+//! where nothing else waits; where more does, that is applied first, for a few milliseconds at the most: under load
+//! each snapshot would cost more than what it brings. Until the source has delivered everything
 //! that its log held at the start nothing is published: a replay is a long first batch, and its
 //! snapshots would answer nobody. A long one says every few seconds how far it is.
 //!
@@ -13,7 +15,7 @@
 //! for a position and then asks, asks a snapshot that contains it.
 
 use std::collections::VecDeque;
-use std::future::Future;
+use std::future::{Future, ready};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,7 +37,7 @@ use crate::source::{
     Batch, DeadLetter, DeadLetters, LogEnd, PartitionEnd, Source, SourceEvent, SourceFault,
     SourceRecord,
 };
-use caed_decode::native;
+use caed_decode::native::Decoder;
 
 /// Applies what a source delivers.
 pub struct Applier<S> {
@@ -49,6 +51,7 @@ pub struct Applier<S> {
 /// Everything that carrying out an action changes.
 struct Writer {
     topics: Topics,
+    decoder: Decoder,
     builder: Builder,
     publisher: Publisher,
     applied: watch::Sender<Frontier>,
@@ -59,6 +62,8 @@ struct Writer {
     caught_up: bool,
     /// The state has changed since the last snapshot.
     dirty: bool,
+    /// Since when a snapshot is due, by the monotonic clock; `None` in the midst of what was appended together, too.
+    due: Option<Duration>,
     /// Where the log ended, for what the published snapshot does not contain yet; oldest first.
     ends: VecDeque<LogEnd>,
     /// Nothing of the last large batch could be understood. That is no bad record but a fault of
@@ -71,11 +76,25 @@ struct Writer {
     progress: Progress,
 }
 
+/// What became of a batch: counted by itself and added up once, because others read those counts meanwhile.
+#[derive(Default)]
+struct Tally {
+    changed: u64,
+    unchanged: u64,
+    stale: u64,
+    times_read_as_seconds: u64,
+    cutoffs_set_to_receipt: u64,
+    older_than_horizon: u64,
+    missing_tokens_without_claim: u64,
+}
+
 /// How far a long first reading is.
 struct Progress {
-    /// When to say so next, by the monotonic clock.
-    due: Duration,
+    /// When reading began, by the monotonic clock.
+    begun: Duration,
     records: u64,
+    /// When it was said last how far it is, and the records that had been read by then.
+    told: Option<(Duration, u64)>,
 }
 
 enum Action {
@@ -83,6 +102,7 @@ enum Action {
     Forget,
     Countries,
     Compiled(Result<CompiledRanges, JoinError>),
+    Publish,
     Stop,
 }
 
@@ -100,6 +120,7 @@ impl<S: Source> Applier<S> {
         let horizon = builder.rules().horizon;
         let mut state = Writer {
             topics,
+            decoder: Decoder::default(),
             builder,
             publisher,
             applied,
@@ -108,13 +129,14 @@ impl<S: Source> Applier<S> {
             horizon,
             caught_up: false,
             dirty: false,
+            due: None,
             ends: VecDeque::new(),
             systemic: false,
             dead_letters: None,
             happened: Vec::new(),
-            progress: Progress { due: limits::PROGRESS_INTERVAL, records: 0 },
+            progress: Progress { begun: Duration::ZERO, records: 0, told: None },
         };
-        state.progress.due += state.clock.monotonic();
+        state.progress.begun = state.clock.monotonic();
         Self { source, state, compiling: JoinSet::new(), countries: None }
     }
 
@@ -149,7 +171,10 @@ impl<S: Source> Applier<S> {
                 _ = forget.tick() => Action::Forget,
                 () = changed(&mut self.countries) => Action::Countries,
                 Some(compiled) = self.compiling.join_next() => Action::Compiled(compiled),
+                // Others first, but not for ever.
+                () = ready(()), if self.state.is_overdue() => Action::Publish,
                 event = self.source.next() => Action::Source(event),
+                () = ready(()), if self.state.due.is_some() => Action::Publish,
             };
             match action {
                 Action::Source(SourceEvent::Begin { partition, incarnation }) => {
@@ -171,6 +196,7 @@ impl<S: Source> Applier<S> {
                         .unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()));
                     self.state.install(compiled);
                 }
+                Action::Publish => self.state.publish(),
                 Action::Stop => return Ok(()),
             }
         }
@@ -187,8 +213,9 @@ impl Writer {
     fn apply(&mut self, batch: &Batch) {
         let count = batch.records.len();
         let (mut understood, mut recent) = (0, Vec::new());
+        let mut tally = Tally::default();
         for (place, record) in batch.records.iter().enumerate() {
-            let Some(event) = self.apply_record(record) else { continue };
+            let Some(event) = self.apply_record(record, &mut tally) else { continue };
             understood += 1;
             // Only the newest are looked at, and a batch may be all of a large log. Signs of life would
             // leave no room for anything else.
@@ -203,33 +230,50 @@ impl Writer {
                 });
             }
         }
+        tally.count_in(&self.ingest);
         self.ingest.note_events(recent);
         self.judge(understood, count);
         self.tell_progress(count);
         self.builder.pass(batch.partition, batch.next);
         self.dirty = true;
-        if self.caught_up && batch.is_whole {
-            self.publish();
+        if !batch.is_whole {
+            self.due = None;
+        } else if self.caught_up {
+            self.due = self.due.or_else(|| Some(self.clock.monotonic()));
         }
+    }
+
+    /// Whether a snapshot has been due for so long that nothing else may come before it.
+    fn is_overdue(&self) -> bool {
+        self.due.is_some_and(|due| {
+            self.clock.monotonic().saturating_sub(due) >= limits::PUBLICATION_DELAY_MAX
+        })
     }
 
     /// Says how far a long first reading is.
     fn tell_progress(&mut self, records: usize) {
-        let now = self.clock.monotonic();
         if self.caught_up {
             return;
         }
         self.progress.records += records as u64;
-        if now < self.progress.due {
+        let Progress { begun, records, told } = self.progress;
+        let now = self.clock.monotonic();
+        let (since, records_then) = told.unwrap_or((begun, 0));
+        let elapsed = now.saturating_sub(since);
+        if elapsed < limits::PROGRESS_INTERVAL {
             return;
         }
-        self.progress.due = now + limits::PROGRESS_INTERVAL;
+        self.progress.told = Some((now, records));
         let frontier = self.builder.frontier();
         let newest = self.ends.back().map(|end| end.ends.as_slice()).unwrap_or_default();
         let ends = newest.iter().map(|end| end.end.0).sum::<u64>();
         let read = newest.iter().map(|end| frontier.next_offset(end.partition).min(end.end).0);
-        let percent = (read.sum::<u64>() * 100).checked_div(ends);
-        tracing::info!(records = self.progress.records, percent, "reading the log");
+        let read = read.sum::<u64>();
+        let percent = (read * 100).checked_div(ends);
+        // Of the last seconds: a log that is read more slowly than before should show.
+        let per_second = (records - records_then) / elapsed.as_secs().max(1);
+        let left_s = percent.and((ends - read).checked_div(per_second));
+        tracing::info!(records, per_second, percent, left_s, "reading the log");
     }
 
     /// Tells a bad record from a fault of the whole.
@@ -248,30 +292,29 @@ impl Writer {
     }
 
     /// Applies a record, and returns what it says; nothing where it can't be understood.
-    fn apply_record(&mut self, record: &SourceRecord) -> Option<Event> {
+    fn apply_record(&mut self, record: SourceRecord<'_>, tally: &mut Tally) -> Option<Event> {
         let SourceRecord { position, appended, payload } = record;
-        let decoded = match native::decode(payload) {
+        let decoded = match self.decoder.decode(payload) {
             Ok(decoded) => decoded,
             Err(error) => {
-                self.quarantine(*position, &error.to_string(), payload);
-                self.builder.skip(*position, *appended);
+                self.quarantine(position, &error.to_string(), payload);
+                self.builder.skip(position, appended);
                 return None;
             }
         };
-        let ingest = &self.ingest;
         let event = &decoded.event;
         if self.caught_up {
             self.happened.push(event.occurred);
         }
-        match self.builder.apply(*position, *appended, event) {
-            Applied::Changed => ingest.changed.add(1),
-            Applied::Unchanged => ingest.unchanged.add(1),
-            Applied::Stale => ingest.stale.add(1),
+        match self.builder.apply(position, appended, event) {
+            Applied::Changed => tally.changed += 1,
+            Applied::Unchanged => tally.unchanged += 1,
+            Applied::Stale => tally.stale += 1,
         }
-        ingest.times_read_as_seconds.add(u64::from(decoded.time_read_as_seconds));
-        ingest.cutoffs_set_to_receipt.add(u64::from(event.cutoff_is_clamped()));
-        ingest.older_than_horizon.add(u64::from(event.is_late(self.horizon)));
-        ingest.missing_tokens_without_claim.add(u64::from(event.misses_tokens_without_claim()));
+        tally.times_read_as_seconds += u64::from(decoded.time_read_as_seconds);
+        tally.cutoffs_set_to_receipt += u64::from(event.cutoff_is_clamped());
+        tally.older_than_horizon += u64::from(event.is_late(self.horizon));
+        tally.missing_tokens_without_claim += u64::from(event.misses_tokens_without_claim());
         Some(decoded.event)
     }
 
@@ -286,6 +329,11 @@ impl Writer {
     }
 
     fn catch_up(&mut self) {
+        let Progress { begun, records, told } = self.progress;
+        if told.is_some() {
+            let seconds = self.clock.monotonic().saturating_sub(begun).as_secs();
+            tracing::info!(records, seconds, "the log has been read");
+        }
         self.caught_up = true;
         self.builder.caught_up();
         self.publish();
@@ -347,6 +395,7 @@ impl Writer {
         let frontier = snapshot.frontier().clone();
         self.publisher.publish(snapshot);
         self.dirty = false;
+        self.due = None;
         self.ingest.publishing.add(self.clock.monotonic().saturating_sub(begun));
         let now = self.clock.now();
         for happened in self.happened.drain(..) {
@@ -354,6 +403,27 @@ impl Writer {
         }
         self.applied.send_replace(frontier);
         self.confirm();
+    }
+}
+
+impl Tally {
+    fn count_in(self, ingest: &Ingest) {
+        let Self {
+            changed,
+            unchanged,
+            stale,
+            times_read_as_seconds,
+            cutoffs_set_to_receipt,
+            older_than_horizon,
+            missing_tokens_without_claim,
+        } = self;
+        ingest.changed.add(changed);
+        ingest.unchanged.add(unchanged);
+        ingest.stale.add(stale);
+        ingest.times_read_as_seconds.add(times_read_as_seconds);
+        ingest.cutoffs_set_to_receipt.add(cutoffs_set_to_receipt);
+        ingest.older_than_horizon.add(older_than_horizon);
+        ingest.missing_tokens_without_claim.add(missing_tokens_without_claim);
     }
 }
 

@@ -6,6 +6,10 @@ use std::time::Duration;
 /// snapshot per batch costs little while replaying, small enough to keep memory flat.
 pub const BATCH_BYTES_MAX: usize = 1 << 20;
 
+/// How long a snapshot waits while there is more to apply. Where nothing else waits it does not. A change that was
+/// appended waits so much longer for its decisions while events come faster than each could have a snapshot.
+pub const PUBLICATION_DELAY_MAX: Duration = Duration::from_millis(10);
+
 /// Calls to publish that may wait for the disk, of at most 4 MiB each. More are refused as busy.
 /// Guess: with one sync for all that wait, a full queue is a disk that has stopped.
 pub const APPEND_QUEUE_MAX: usize = 256;

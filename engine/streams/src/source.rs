@@ -1,5 +1,7 @@
 //! What every source of records says to the applier, whatever log is behind it.
 
+use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use caed_core::position::{Incarnation, Offset, Partition, Position, Topics};
@@ -35,20 +37,79 @@ pub struct Batch {
     /// Their partition.
     pub partition: Partition,
     /// The records.
-    pub records: Vec<SourceRecord>,
+    pub records: Records,
     /// The offset to read on from: beyond the last record where a compacted log has holes.
     pub next: Offset,
 }
 
-/// A record as it stands in a log.
+/// Records in one piece of memory: they are made on one thread and dropped on another, and so many small pieces
+/// would cost more than decoding them.
+#[derive(Debug, Default)]
+pub struct Records {
+    bytes: Arc<Vec<u8>>,
+    places: Vec<RecordPlace>,
+}
+
+/// Which record, and where its bytes are.
 #[derive(Debug)]
-pub struct SourceRecord {
+struct RecordPlace {
+    position: Position,
+    appended: UnixMillis,
+    bytes: Range<usize>,
+}
+
+/// A record as it stands in a log.
+#[derive(Clone, Copy, Debug)]
+pub struct SourceRecord<'a> {
     /// Its place.
     pub position: Position,
     /// When the log appended it.
     pub appended: UnixMillis,
     /// Its bytes.
-    pub payload: Vec<u8>,
+    pub payload: &'a [u8],
+}
+
+impl Records {
+    /// None yet, of those whose bytes are among these.
+    pub(crate) const fn among(bytes: Arc<Vec<u8>>) -> Self {
+        Self { bytes, places: Vec::new() }
+    }
+
+    /// Adds the one whose bytes are there.
+    pub(crate) fn push(&mut self, position: Position, appended: UnixMillis, bytes: Range<usize>) {
+        self.places.push(RecordPlace { position, appended, bytes });
+    }
+
+    /// How many there are.
+    pub const fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Whether there are none.
+    pub const fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// All, in order.
+    pub fn iter(&self) -> impl Iterator<Item = SourceRecord<'_>> {
+        self.places.iter().map(|RecordPlace { position, appended, bytes }| SourceRecord {
+            position: *position,
+            appended: *appended,
+            payload: self.bytes.get(bytes.clone()).unwrap_or_default(),
+        })
+    }
+}
+
+impl<'a> FromIterator<SourceRecord<'a>> for Records {
+    fn from_iter<I: IntoIterator<Item = SourceRecord<'a>>>(records: I) -> Self {
+        let (mut all, mut places) = (Vec::new(), Vec::new());
+        for SourceRecord { position, appended, payload } in records {
+            let start = all.len();
+            all.extend_from_slice(payload);
+            places.push(RecordPlace { position, appended, bytes: start..all.len() });
+        }
+        Self { bytes: Arc::new(all), places }
+    }
 }
 
 /// Where a log ended at an instant, which was read from the clocks before the log was asked (F1).
@@ -114,4 +175,43 @@ pub trait Source: Send + 'static {
 
     /// The names of the topics that it reads.
     fn topics(&self) -> Topics;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn position(offset: u64) -> Position {
+        Position { partition: Partition::default(), offset: Offset(offset) }
+    }
+
+    #[test]
+    fn records_come_out_as_they_went_in() {
+        let parts: [&[u8]; 4] = [b"one", b"", b"three", b"4"];
+        let appended = UnixMillis::from_millis;
+        let records: Records = (0..)
+            .zip(parts)
+            .map(|(at, payload)| SourceRecord {
+                position: position(at),
+                appended: appended(at),
+                payload,
+            })
+            .collect();
+        assert_eq!((records.len(), records.is_empty()), (4, false));
+        let seen: Vec<_> =
+            records.iter().map(|it| (it.position, it.appended, it.payload)).collect();
+        let told = |at: u64| (position(at), appended(at));
+        for (at, (seen, part)) in (0..).zip(seen.into_iter().zip(parts)) {
+            assert_eq!(((seen.0, seen.1), seen.2), (told(at), part));
+        }
+    }
+
+    #[test]
+    fn records_may_be_some_of_what_was_read() {
+        let mut records = Records::among(Arc::new(b"key-payload-more".to_vec()));
+        assert!(records.is_empty());
+        records.push(position(7), UnixMillis::ZERO, 4..11);
+        let payloads: Vec<_> = records.iter().map(|record| record.payload).collect();
+        assert_eq!(payloads, [b"payload"]);
+    }
 }

@@ -110,14 +110,12 @@ impl EmbeddedSource {
             self.target = None;
             self.pending = (next >= end).then_some(said);
         }
-        let records = records
-            .into_iter()
-            .map(|record| SourceRecord {
-                position: position(record.offset),
-                appended: record.append_time,
-                payload: record.payload,
-            })
-            .collect();
+        let records = records.iter().map(|record| SourceRecord {
+            position: position(record.offset),
+            appended: record.append_time,
+            payload: &record.payload,
+        });
+        let records = records.collect();
         SourceEvent::Batch(Batch { is_whole, partition: PARTITION, records, next })
     }
 }

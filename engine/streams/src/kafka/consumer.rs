@@ -29,7 +29,7 @@ use super::names::Names;
 use super::reading::{Raw, Reading, Taken};
 use super::settings::KafkaSettings;
 use super::status::{Answer, Place, Shared};
-use crate::source::{Batch, SourceEvent, SourceFault, SourceRecord};
+use crate::source::{Batch, Records, SourceEvent, SourceFault};
 
 /// What the probe has the reader do.
 #[derive(Debug)]
@@ -195,7 +195,7 @@ impl Reader {
     fn begin(&mut self, partition: Partition, low: Offset, place: Place) -> Result<(), Over> {
         let place = Place { low, next: low, ..place };
         // Also where nothing lies below: a restart must show in a snapshot before anything else.
-        self.pass(partition, Vec::new(), low)?;
+        self.pass(partition, Records::default(), low)?;
         self.set_place(partition, place);
         Ok(())
     }
@@ -221,29 +221,31 @@ impl Reader {
 
     /// Hands over what was taken of a partition.
     fn hand_over(&mut self, partition: Partition, taken: Taken) -> Result<(), Over> {
-        let Taken { records, up_to, more: _, error } = taken;
+        let Taken { records, bytes, up_to, more: _, error } = taken;
         let Some(mut place) = self.places.get(&partition).copied() else { return Ok(()) };
         let before = place;
-        let mut ready = Vec::new();
+        let bytes = Arc::new(bytes);
+        let none = || Records::among(Arc::clone(&bytes));
+        let mut ready = none();
+        // Once for all of them: they came at once, and asking costs as much as a record does.
+        let now = self.clock.now();
+        let newest = self.shared.newest_answer(partition);
         for Raw { offset, key, payload, appended_ms } in records {
             // librdkafka hands over nothing twice within a reading; a frontier must not rest on it.
             if offset < place.next {
                 continue;
             }
-            let appended = self.append_time(partition, offset, appended_ms);
+            let appended = self.append_time(partition, offset, appended_ms, now, newest);
             // What has no payload is a tombstone, which changes no state (L3).
             if let Some(payload) = payload {
+                let key = key.and_then(|key| bytes.get(key));
+                let said = bytes.get(payload.clone()).unwrap_or_default();
                 // An identity that can't be read is a record like any other: it will be quarantined.
-                match LogIdentity::of_record(key.as_deref(), &payload) {
-                    Some(identity) => {
-                        self.pass(partition, std::mem::take(&mut ready), offset)?;
-                        self.adopt(partition, offset, identity, &mut place)?;
-                    }
-                    None => ready.push(SourceRecord {
-                        position: Position { partition, offset },
-                        appended,
-                        payload,
-                    }),
+                if let Some(identity) = LogIdentity::of_record(key, said) {
+                    self.pass(partition, std::mem::replace(&mut ready, none()), offset)?;
+                    self.adopt(partition, offset, identity, &mut place)?;
+                } else {
+                    ready.push(Position { partition, offset }, appended, payload);
                 }
             }
             place.next = offset.next();
@@ -282,7 +284,7 @@ impl Reader {
         if place.incarnation != Some(incarnation) {
             place.incarnation = Some(incarnation);
             self.say(SourceEvent::Begin { partition, incarnation })?;
-            self.pass(partition, Vec::new(), offset.next())?;
+            self.pass(partition, Records::default(), offset.next())?;
         }
         Ok(())
     }
@@ -329,8 +331,9 @@ impl Reader {
         partition: Partition,
         offset: Offset,
         appended_ms: Option<i64>,
+        now: UnixMillis,
+        newest: Option<Answer>,
     ) -> UnixMillis {
-        let now = self.clock.now();
         let Some(appended) = appended_ms.and_then(|millis| u64::try_from(millis).ok()) else {
             if !std::mem::replace(&mut self.warned_of_times, true) {
                 let topic = self.names.name(partition.topic);
@@ -343,7 +346,7 @@ impl Reader {
         };
         let appended = UnixMillis::from_millis(appended);
         // A record beyond the end that was asked for was appended since.
-        if let Some(Answer { wall, end, .. }) = self.shared.newest_answer(partition)
+        if let Some(Answer { wall, end, .. }) = newest
             && offset >= end
         {
             let apart = appended.since(now).max(wall.since(appended));
@@ -367,12 +370,7 @@ impl Reader {
         Ok(())
     }
 
-    fn pass(
-        &self,
-        partition: Partition,
-        records: Vec<SourceRecord>,
-        next: Offset,
-    ) -> Result<(), Over> {
+    fn pass(&self, partition: Partition, records: Records, next: Offset) -> Result<(), Over> {
         // Each record was appended by itself: any number of them may be seen without the next.
         self.say(SourceEvent::Batch(Batch { is_whole: true, partition, records, next }))
     }

@@ -18,6 +18,7 @@
 //! Deliberately absent: a memory of how far a run came. It looks at everything again, because what
 //! was needed an hour ago may be outlived now.
 
+use std::ops::Range;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -211,13 +212,14 @@ impl Tools {
             let taken = reading.take(partition);
             let (count, clock) = (taken.records.len(), self.clock.now());
             let snapshot = self.snapshots.load();
+            let part = |part: Option<Range<usize>>| taken.bytes.get(part?);
             for Raw { offset, key, payload, appended_ms } in taken.records {
                 let appended = appended_ms.and_then(|millis| u64::try_from(millis).ok());
                 let seen = Seen {
                     position: Position { partition, offset },
                     appended: appended.map(UnixMillis::from_millis),
-                    key: key.as_deref(),
-                    payload: payload.as_deref(),
+                    key: part(key),
+                    payload: part(payload),
                 };
                 sweep.look(&seen, &snapshot, clock);
                 next = offset.next();

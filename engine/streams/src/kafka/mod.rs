@@ -67,7 +67,7 @@ use settings::KafkaSettings;
 
 pub use dead_letter::KafkaDeadLetters;
 pub use janitor::Pace;
-pub use producer::KafkaSink;
+pub use producer::{KafkaSink, topic_of};
 pub use source::KafkaSource;
 pub use status::{KafkaStatus, PartitionStatus};
 

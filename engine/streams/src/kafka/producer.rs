@@ -127,7 +127,7 @@ impl EventSink for KafkaSink {
 
 /// The topic that an event belongs to: what is settings and policy has its own, with its own
 /// permissions (L2).
-const fn topic_of(fact: &Fact) -> Topic {
+pub const fn topic_of(fact: &Fact) -> Topic {
     match fact {
         Fact::Source { .. } | Fact::Version(_) | Fact::Member { .. } => POLICIES,
         Fact::Account { .. }

@@ -9,6 +9,7 @@
 //! does not say which topic it belongs to.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Duration;
@@ -42,6 +43,8 @@ pub(super) struct Reading {
 pub(super) struct Taken {
     /// The records, in order.
     pub(super) records: Vec<Raw>,
+    /// Their keys and payloads, one after the other: so many small pieces of memory would cost as much again.
+    pub(super) bytes: Vec<u8>,
     /// There is nothing to read below this offset, although no record stands right before it.
     pub(super) up_to: Option<Offset>,
     /// More may be waiting.
@@ -54,9 +57,10 @@ pub(super) struct Taken {
 #[derive(Debug)]
 pub(super) struct Raw {
     pub(super) offset: Offset,
-    pub(super) key: Option<Vec<u8>>,
-    /// `None` is a tombstone.
-    pub(super) payload: Option<Vec<u8>>,
+    /// Where its key lies among the bytes.
+    pub(super) key: Option<Range<usize>>,
+    /// And its payload; `None` is a tombstone.
+    pub(super) payload: Option<Range<usize>>,
     /// When the log appended it, in milliseconds; `None` where the topic keeps the sender's time.
     pub(super) appended_ms: Option<i64>,
 }
@@ -132,12 +136,12 @@ impl Reading {
     pub(super) fn take(&self, partition: Partition) -> Taken {
         let mut taken = Taken::default();
         let Some(queue) = self.queues.get(&partition) else { return taken };
-        let mut bytes = 0;
-        while bytes < BATCH_BYTES_MAX && taken.records.len() < limits::BATCH_RECORDS_MAX {
+        while taken.bytes.len() < BATCH_BYTES_MAX && taken.records.len() < limits::BATCH_RECORDS_MAX
+        {
             match queue.poll(Duration::ZERO) {
                 Some(Ok(message)) => {
-                    bytes += message.payload_len() + message.key_len();
-                    taken.records.push(raw(&message));
+                    let raw = raw(&message, &mut taken.bytes);
+                    taken.records.push(raw);
                 }
                 Some(Err(KafkaError::PartitionEOF(_))) => {}
                 Some(Err(error)) => {
@@ -158,11 +162,17 @@ impl Reading {
     }
 }
 
-fn raw(message: &BorrowedMessage<'_>) -> Raw {
+/// A record, whose key and payload go to the end of `bytes`.
+fn raw(message: &BorrowedMessage<'_>, bytes: &mut Vec<u8>) -> Raw {
+    let mut keep = |part: &[u8]| {
+        let start = bytes.len();
+        bytes.extend_from_slice(part);
+        start..bytes.len()
+    };
     Raw {
         offset: Offset(u64::try_from(message.offset()).unwrap_or_default()),
-        key: message.key().map(<[u8]>::to_vec),
-        payload: message.payload().map(<[u8]>::to_vec),
+        key: message.key().map(&mut keep),
+        payload: message.payload().map(&mut keep),
         appended_ms: match message.timestamp() {
             Timestamp::LogAppendTime(millis) => Some(millis),
             Timestamp::CreateTime(_) | Timestamp::NotAvailable => None,
