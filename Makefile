@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo run sandbox-envoy sandbox-nginx sandbox-caddy check test mutants tools bench bench-load fuzz fmt need
+.PHONY: help demo run sandbox-envoy sandbox-nginx sandbox-caddy check test mutants tools bench bench-ingest bench-load fuzz fmt need
 
 # Runs a stage, and says how long it took.
 STAGE := ./tests/stage.sh
@@ -52,7 +52,7 @@ tools: ## Finds the real parts that tests use, gets what it can, and says what i
 
 test: tools ## Everything that must hold: `make check`, then a real Kafka, a real browser, every command of the quickstarts, what is in deploy/, and the demo on a bare machine.
 	@$(STAGE) check      $(MAKE) --no-print-directory check
-	@$(STAGE) kafka      cargo test --workspace --test kafka
+	@$(STAGE) kafka      cargo test --workspace --test kafka --bench ingest
 	@$(STAGE) fleet      cargo test --workspace --test fleet -- --nocapture
 	@$(STAGE) browser    cargo test --workspace --test browser
 	@$(STAGE) gateways   cargo test --workspace --test real_gateways
@@ -67,6 +67,9 @@ mutants: need ## Changes core in about a thousand ways, and names each that core
 
 bench: need ## What deciding, publishing and remembering cost with 10 M subjects, beside a look-up (about 6 minutes).
 	@cargo bench --package caed-bench --bench micro
+
+bench-ingest: need ## From Kafka and the embedded log to decisions, beside a bare consumer; starts a broker (about 8 minutes).
+	@cargo bench --package caed-bench --bench ingest
 
 bench-load: need ## ghz against Evaluate (needs ghz).
 	@cargo build --quiet --release --package caed
