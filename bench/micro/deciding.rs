@@ -3,7 +3,7 @@
 use std::io;
 
 use caed_bench::estate::{Estate, Stay};
-use caed_bench::flat_map::FlatMap;
+use caed_bench::flat_map::{FlatMap, Gets};
 use caed_bench::report::{Row, Target};
 use caed_bench::scenario::{Drawn, Task, Tokens, Users, size};
 use caed_bench::world::World;
@@ -25,18 +25,32 @@ pub(crate) fn beside_gets(run: &mut Run, world: &mut World, map: &mut FlatMap) -
     let tasks =
         [Task::Decide(COLD), Task::Decide(hot_tokens), Task::Ask(COLD), Task::Ask(hot_tokens)];
     run.say(&world.scenario(Task::Decide(COLD)))?;
-    let [cold, hot, ask_cold, ask_hot, get_cold, get_hot] = run.medians(|| {
-        let [cold, hot_, ask_cold, ask_hot] =
-            tasks.map(|task| each_of(times, world.run(task, times)));
-        let [get_cold, get_hot] =
-            [Drawn::FromAll, hot].map(|drawn| each_of(times, map.run(drawn, times)));
-        [cold, hot_, ask_cold, ask_hot, get_cold, get_hot]
-    });
-    let figures = [(cold, get_cold), (hot, get_hot), (ask_cold, get_cold), (ask_hot, get_hot)];
-    for (task, (value, get)) in tasks.into_iter().zip(figures) {
+    let [cold, hot, ask_cold, ask_hot, get_cold, get_hot, turn_cold, turn_hot] =
+        run.medians(|| {
+            let [cold, hot_, ask_cold, ask_hot] =
+                tasks.map(|task| each_of(times, world.run(task, times)));
+            let gets = [
+                (Drawn::FromAll, Gets::AtOnce),
+                (hot, Gets::AtOnce),
+                (Drawn::FromAll, Gets::InTurn),
+                (hot, Gets::InTurn),
+            ];
+            let [get_cold, get_hot, turn_cold, turn_hot] =
+                gets.map(|(drawn, gets)| each_of(times, map.run(drawn, gets, times)));
+            [cold, hot_, ask_cold, ask_hot, get_cold, get_hot, turn_cold, turn_hot]
+        });
+    let figures = [
+        (cold, get_cold, turn_cold),
+        (hot, get_hot, turn_hot),
+        (ask_cold, get_cold, turn_cold),
+        (ask_hot, get_hot, turn_hot),
+    ];
+    for (task, (value, get, in_turn)) in tasks.into_iter().zip(figures) {
         let scenario = world.scenario(task);
         let row = Row::new(scenario.name(), value, "ns").beside("a get", get);
         let is_main = scenario.estate != Estate::NONE && scenario.estate.stay == Stay::HeadOffice;
+        let name = format!("{}.in_turn", scenario.name());
+        run.row(Row::new(name, value, "ns").beside("a get in turn", in_turn));
         run.row(match task {
             Task::Decide(COLD) if is_main => row.wanted(Target::RatioAtMost(3.0)),
             Task::Decide(_) if is_main => row.wanted(Target::RatioAndValueAtMost(3.0, 150.0)),
@@ -57,7 +71,8 @@ pub(crate) fn growth(
     run.say(&small.scenario(task))?;
     let [small_nanos, large_nanos, few_nanos, most_nanos] = run.medians(|| {
         let [small, large] = [&mut *small, &mut *large].map(|world| world.run(task, times));
-        let [few, most] = [&mut *few, &mut *most].map(|map| map.run(Drawn::FromAll, times));
+        let [few, most] =
+            [&mut *few, &mut *most].map(|map| map.run(Drawn::FromAll, Gets::AtOnce, times));
         [small, large, few, most].map(|spent| each_of(times, spent))
     });
     let sizes = format!("{} to {}", size(small.users().0), size(large.users().0));

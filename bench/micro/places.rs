@@ -3,7 +3,7 @@
 use std::io;
 
 use caed_bench::estate::Estate;
-use caed_bench::flat_map::FlatMap;
+use caed_bench::flat_map::{FlatMap, Gets};
 use caed_bench::ranges::Lookups;
 use caed_bench::report::{Row, Target};
 use caed_bench::scenario::{Drawn, Task, Tokens, size};
@@ -24,7 +24,8 @@ pub(crate) fn growth(run: &mut Run) -> io::Result<()> {
     }
     let [few_nanos, most_nanos, few_gets, most_gets] = run.medians(|| {
         let [few, most] = worlds.each_mut().map(|world| world.run(task, times));
-        let [few_gets, most_gets] = maps.each_mut().map(|map| map.run(Drawn::FromAll, times));
+        let [few_gets, most_gets] =
+            maps.each_mut().map(|map| map.run(Drawn::FromAll, Gets::AtOnce, times));
         [few, most, few_gets, most_gets].map(|spent| each_of(times, spent))
     });
     let grown = Row::new("decide.growth.ranges", most_nanos / few_nanos, "×");

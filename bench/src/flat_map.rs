@@ -1,4 +1,7 @@
 //! What decisions are compared with: one random `get` in a hash map of the same keys.
+//!
+//! A loop of gets has several of them in the air at once, while the processor waits for memory. A request waits
+//! for one: that is a get that waits for the one before ([`Gets::InTurn`]).
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -10,6 +13,15 @@ use crate::subject::{self, Kind, SEED};
 
 /// Keys that are drawn before the clock runs, as tokens are.
 const CHUNK: u64 = 64;
+
+/// Whether a get waits for the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gets {
+    /// It need not.
+    AtOnce,
+    /// Its key is chosen by the answer before it.
+    InTurn,
+}
 
 /// A flat map from the ids of so many users to when each was revoked.
 #[derive(Debug)]
@@ -33,7 +45,10 @@ impl FlatMap {
     /// # Panics
     ///
     /// Where one is not there.
-    pub fn run(&mut self, drawn: Drawn, times: u64) -> Duration {
+    pub fn run(&mut self, drawn: Drawn, gets: Gets, times: u64) -> Duration {
+        // What an answer adds to the next key's place: nothing, which the compiler must not know.
+        let mask = black_box(0);
+        let mut before = 0;
         let mut spent = Duration::ZERO;
         let end = self.asked + times;
         while self.asked < end {
@@ -46,8 +61,21 @@ impl FlatMap {
                 })
                 .collect();
             let start = Instant::now();
-            for (key, number) in &keys {
-                assert_eq!(self.map.get(black_box(key)), Some(number), "every user is there");
+            match gets {
+                Gets::AtOnce => {
+                    for (key, number) in &keys {
+                        let found = self.map.get(black_box(key));
+                        assert_eq!(found, Some(number), "every user is there");
+                    }
+                }
+                Gets::InTurn => {
+                    for place in 0..keys.len() {
+                        let Some((key, number)) = keys.get(place + before) else { break };
+                        let found = self.map.get(black_box(key)).copied().unwrap_or(u64::MAX);
+                        assert_eq!(found, *number, "every user is there");
+                        before = usize::try_from(found & mask).unwrap_or(0);
+                    }
+                }
             }
             spent += start.elapsed();
         }
