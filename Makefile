@@ -65,10 +65,10 @@ test: tools ## Everything that must hold: `make check`, then a real Kafka, a rea
 mutants: need ## Changes core in about a thousand ways, and names each that core's own tests don't notice. Not in CI.
 	@./tests/tools/mutants.sh
 
-bench: need ## What deciding, publishing and remembering cost with 10 M subjects, beside a look-up (about 6 minutes).
+bench: need ## What deciding, publishing and remembering cost with 10 M subjects, beside a look-up (about 2 minutes).
 	@cargo bench --package caed-bench --bench micro
 
-bench-ingest: need ## From Kafka and the embedded log to decisions, beside a bare consumer; starts a broker (about 8 minutes).
+bench-ingest: need ## From Kafka and the embedded log to decisions, beside a bare consumer; starts a broker (about 5 minutes).
 	@cargo bench --package caed-bench --bench ingest
 
 bench-load: need ## ghz against Evaluate (needs ghz).
