@@ -118,10 +118,8 @@ const SEEN: u64 = 1000;
 const TIME: Duration = Duration::from_secs(1);
 const TIME_MAX: Duration = Duration::from_secs(30);
 
-/// A publisher revokes two users always together, in one batch and at one instant. Whoever loads a
-/// snapshot sees both at the same instant, and exactly the one that the frontier promises.
-#[test]
-fn a_reader_never_sees_half_a_batch() {
+/// A builder that has caught up, of one issuer that speaks for all.
+fn caught_up() -> Builder {
     let issuer = Issuer {
         name: ISSUER,
         tenants: Speaks::ForAll,
@@ -141,6 +139,14 @@ fn a_reader_never_sees_half_a_batch() {
     };
     let mut builder = Builder::new(Arc::new(border::rules(&world)), 7);
     builder.caught_up();
+    builder
+}
+
+/// A publisher revokes two users always together, in one batch and at one instant. Whoever loads a
+/// snapshot sees both at the same instant, and exactly the one that the frontier promises.
+#[test]
+fn a_reader_never_sees_half_a_batch() {
+    let mut builder = caught_up();
     let (mut publisher, reader) = publish::cell(builder.freeze());
     let (done, seen) = (AtomicBool::new(false), AtomicU64::new(0));
     let start = Instant::now();
@@ -169,6 +175,80 @@ fn a_reader_never_sees_half_a_batch() {
         let seen = seen.load(Ordering::Relaxed);
         assert!(seen > SEEN, "{seen} generations of {batch} are too few to tell");
     });
+}
+
+/// So many users that tables grow, split and settle all the while.
+const MANY: usize = 200_000;
+
+const fn many() -> u64 {
+    MANY as u64
+}
+
+/// A publisher revokes everybody, one after the other and then again, in batches of all sizes and without pause.
+/// Whoever is asked about, the answer is the one that follows from the frontier of its snapshot.
+#[test]
+fn every_answer_is_that_of_its_frontier_while_everything_changes() {
+    let users: Vec<Text> = (0..MANY).map(|number| &*format!("user {number}").leak()).collect();
+    let mut builder = caught_up();
+    let (mut publisher, reader) = publish::cell(builder.freeze());
+    let (done, asked) = (AtomicBool::new(false), AtomicU64::new(0));
+    let start = Instant::now();
+
+    thread::scope(|scope| {
+        let readers = [1, 2].map(|seed| {
+            let (users, done, asked, reader) = (&users, &done, &asked, &reader);
+            scope.spawn(move || ask_until(done, asked, reader, users, seed))
+        });
+        let mut random = Random::new(3);
+        let mut next = Offset(0);
+        let is_enough =
+            |next: Offset| next.0 > 3 * many() && asked.load(Ordering::Relaxed) > many();
+        while !is_enough(next)
+            && start.elapsed() < TIME_MAX
+            && !readers.iter().any(ScopedJoinHandle::is_finished)
+        {
+            for _ in 0..=random.below(2000) {
+                let user = users[usize::try_from(next.0 % many()).expect("a place")];
+                let event = border::event(&revoked(user, instant(next.0.into())));
+                let position = Position { partition: Partition::default(), offset: next };
+                builder.apply(position, event.received, &event);
+                next = next.next();
+            }
+            publisher.publish(builder.freeze());
+        }
+        done.store(true, Ordering::Relaxed);
+        for reader in readers {
+            reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        }
+        let asked = asked.load(Ordering::Relaxed);
+        assert!(is_enough(next), "{asked} answers at {next:?} are too few to tell");
+    });
+}
+
+/// Asks about users drawn at random, and counts the answers.
+fn ask_until(
+    done: &AtomicBool,
+    asked: &AtomicU64,
+    reader: &SnapshotReader,
+    users: &[Text],
+    seed: u64,
+) {
+    let mut random = Random::new(seed);
+    while !done.load(Ordering::Relaxed) {
+        let snapshot = reader.load();
+        let Offset(frontier) = snapshot.frontier().next_offset(Partition::default());
+        for _ in 0..64 {
+            let user = random.below(MANY);
+            let first = user as u64;
+            let newest = (frontier > first).then(|| frontier - 1 - (frontier - 1 - first) % many());
+            let request = token_of(users.get(user).copied().unwrap_or_default());
+            let decision = border::ask(&snapshot, &request, border::current(NOW));
+            let since = decision.findings.iter().next().and_then(|found| found.since);
+            let expected = newest.map(|event| border::millis(instant(event.into())));
+            assert_eq!(since, expected, "user {user} at {frontier}");
+        }
+        asked.fetch_add(64, Ordering::Relaxed);
+    }
 }
 
 /// Loads again and again, and counts the generations.

@@ -39,7 +39,7 @@ const RECENT_MAX: usize = 64;
 
 /// Rows of a group from which on its branch gets twice as many groups, while it may. Fewer make more heads of
 /// groups to be read, more make settling dearer. Measured by `bench/micro`, 2026-11.
-const GROUP_ROWS: usize = 2048;
+const GROUP_ROWS: usize = if cfg!(test) { 64 } else { 2048 };
 
 #[derive(Clone)]
 pub(crate) struct Table<R> {
