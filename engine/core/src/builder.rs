@@ -3,14 +3,17 @@
 //! A builder lives as long as the process. It applies events, shares its state with a snapshot
 //! ([`Builder::freeze`]) and goes on; the first change after that copies what it touches.
 
+use std::hint::black_box;
 use std::sync::Arc;
 
+use crate::consequence::{Consequence, Scope};
 use crate::countries::Countries;
 use crate::directory::{Compilation, CompiledRanges};
 use crate::event::Event;
 use crate::index::table::FANOUT;
 use crate::origin::Origin;
 use crate::position::{Frontier, Incarnation, Offset, Partition, Position};
+use crate::row::UserKey;
 use crate::rules::Rules;
 use crate::snapshot::Snapshot;
 use crate::state::{Joined, State};
@@ -77,6 +80,19 @@ impl Builder {
             Joined::Raised => Applied::Changed,
             Joined::Equal => Applied::Unchanged,
             Joined::Lower => Applied::Stale,
+        }
+    }
+
+    /// Looks at the rows of users that events are about to change, and changes nothing. Applied one after the other,
+    /// each event waits for memory by itself; look-ups that need nothing of one another wait together.
+    pub fn touch<'e>(&self, events: impl IntoIterator<Item = &'e Event>) {
+        for event in events {
+            let Some((tenant, _)) = self.state.tenants.get(event.tenant.as_str()) else { continue };
+            event.consequences(|consequence| {
+                if let Consequence::Cutoff { scope: Scope::User(user), .. } = consequence {
+                    black_box(self.state.cutoffs.user(&UserKey { tenant, user }).is_some());
+                }
+            });
         }
     }
 

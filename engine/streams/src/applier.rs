@@ -37,7 +37,7 @@ use crate::source::{
     Batch, DeadLetter, DeadLetters, LogEnd, PartitionEnd, Source, SourceEvent, SourceFault,
     SourceRecord,
 };
-use caed_decode::native::Decoder;
+use caed_decode::native::{Decoded, Decoder, InvalidEvent};
 
 /// Applies what a source delivers.
 pub struct Applier<S> {
@@ -214,20 +214,32 @@ impl Writer {
         let count = batch.records.len();
         let (mut understood, mut recent) = (0, Vec::new());
         let mut tally = Tally::default();
-        for (place, record) in batch.records.iter().enumerate() {
-            let Some(event) = self.apply_record(record, &mut tally) else { continue };
-            understood += 1;
-            // Only the newest are looked at, and a batch may be all of a large log. Signs of life would
-            // leave no room for anything else.
-            let is_sign = matches!(event.fact, Fact::Heartbeat { .. });
-            if place + RECENT_EVENTS_MAX >= count && !is_sign {
-                recent.push(RecentEvent {
-                    position: self.topics.place(record.position),
-                    occurred: event.occurred,
-                    tenant: event.tenant,
-                    source: event.source,
-                    kind: event.fact.kind(),
-                });
+        let mut records = batch.records.iter().enumerate();
+        loop {
+            let decoded = records.by_ref().take(limits::RECORDS_AHEAD);
+            let decoded: Vec<_> = decoded
+                .map(|(place, record)| (place, record, self.decoder.decode(record.payload)))
+                .collect();
+            if decoded.is_empty() {
+                break;
+            }
+            let events = decoded.iter().filter_map(|(.., decoded)| decoded.as_ref().ok());
+            self.builder.touch(events.map(|decoded| &decoded.event));
+            for (place, record, decoded) in decoded {
+                let Some(event) = self.apply_record(record, decoded, &mut tally) else { continue };
+                understood += 1;
+                // Only the newest are looked at, and a batch may be all of a large log. Signs of life
+                // would leave no room for anything else.
+                let is_sign = matches!(event.fact, Fact::Heartbeat { .. });
+                if place + RECENT_EVENTS_MAX >= count && !is_sign {
+                    recent.push(RecentEvent {
+                        position: self.topics.place(record.position),
+                        occurred: event.occurred,
+                        tenant: event.tenant,
+                        source: event.source,
+                        kind: event.fact.kind(),
+                    });
+                }
             }
         }
         tally.count_in(&self.ingest);
@@ -292,9 +304,14 @@ impl Writer {
     }
 
     /// Applies a record, and returns what it says; nothing where it can't be understood.
-    fn apply_record(&mut self, record: SourceRecord<'_>, tally: &mut Tally) -> Option<Event> {
+    fn apply_record(
+        &mut self,
+        record: SourceRecord<'_>,
+        decoded: Result<Decoded, InvalidEvent>,
+        tally: &mut Tally,
+    ) -> Option<Event> {
         let SourceRecord { position, appended, payload } = record;
-        let decoded = match self.decoder.decode(payload) {
+        let decoded = match decoded {
             Ok(decoded) => decoded,
             Err(error) => {
                 self.quarantine(position, &error.to_string(), payload);

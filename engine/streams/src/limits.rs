@@ -6,6 +6,10 @@ use std::time::Duration;
 /// snapshot per batch costs little while replaying, small enough to keep memory flat.
 pub const BATCH_BYTES_MAX: usize = 1 << 20;
 
+/// Records that are decoded before the first of them is applied, so that the memory which they change is waited for
+/// once and not for each. Guess: several times as many as a processor can wait for at once.
+pub const RECORDS_AHEAD: usize = 64;
+
 /// How long a snapshot waits while there is more to apply. Where nothing else waits it does not. A change that was
 /// appended waits so much longer for its decisions while events come faster than each could have a snapshot.
 pub const PUBLICATION_DELAY_MAX: Duration = Duration::from_millis(10);

@@ -97,7 +97,7 @@ impl<R: Row> Table<R> {
         };
         let groups = branch.len();
         let Some(group) = Arc::make_mut(branch).get_mut(group_of(hash, groups)) else { return };
-        group.put(hash, row, seed);
+        group.put(hash, row, known.is_none(), seed);
         self.len += usize::from(known.is_none());
         if group.settled.len() > GROUP_ROWS && groups < FANOUT {
             *branch = doubled(branch, seed);
@@ -183,13 +183,15 @@ impl<R: Row> Group<R> {
 
     /// Puts a row where look-ups find it first: over its recent copy, among the settled rows where
     /// no snapshot shares those, else among the recent ones.
-    fn put(&mut self, hash: u64, row: R, seed: u64) {
+    fn put(&mut self, hash: u64, row: R, is_new: bool, seed: u64) {
         let key = row.key();
-        let recent = self.recent.as_mut();
-        if let Some(recent) = recent.filter(|recent| recent.get(hash, &key).is_some()) {
+        let is_there = |recent: &&mut Arc<FlatTable<R>>| recent.get(hash, &key).is_some();
+        if let Some(recent) = self.recent.as_mut().filter(|recent| !is_new && is_there(recent)) {
             if let Some(known) = Arc::make_mut(recent).get_mut(hash, &key) {
                 *known = row;
             }
+        } else if is_new && !self.settled.is_shared() {
+            self.settled.insert(hash, row, seed);
         } else if !self.settled.is_shared() {
             settle_row(&mut self.settled, hash, row, seed);
         } else {
