@@ -129,7 +129,8 @@ impl Builder {
     pub const FORGET_ROUND: usize = FANOUT;
 
     /// A snapshot of the state as it is now. Costs a few pointers, whatever the size of the state, and
-    /// what decisions read of those directories in which policies, locations or settings changed.
+    /// what decisions read of those directories in which policies, locations or settings changed, or a group became
+    /// known.
     pub fn freeze(&mut self) -> Snapshot {
         for compilation in self.state.settle() {
             self.compilations.retain(|other| !other.is_of_the_tenant_of(&compilation));

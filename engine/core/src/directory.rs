@@ -4,7 +4,8 @@
 //! about it the newest counts (E9, E10). A tenant of which nothing of this was told has no directory.
 //!
 //! A [`View`] is what decisions read: policies with the time since when they stand so, and the index
-//! over all ranges of all locations. It is made anew when something else than a membership has changed,
+//! over all ranges of all locations. It is made anew when something else than a membership has changed, or a
+//! group's members have become known,
 //! right before a snapshot is taken. The index of many ranges takes longer than other tenants' events
 //! may wait: it is compiled apart ([`Compilation`]), and until it is there, the locations that it does
 //! not know yet are searched one by one. So an answer never depends on when it comes.

@@ -168,7 +168,7 @@ impl<'a> Subject<'a> {
         self.view.incapable == Incapable::Lifetime && self.profile.incapable == Incapable::Lifetime
     }
 
-    /// Goes through all policies.
+    /// Goes through the policies that could matter.
     pub(crate) fn survey(&mut self, counting: Counting) -> Survey {
         let mut survey = self.survey_once(counting);
         // Without strict mode such a resource does not look at addresses, and its tokens live shorter

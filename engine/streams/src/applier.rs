@@ -62,7 +62,7 @@ struct Writer {
     caught_up: bool,
     /// The state has changed since the last snapshot.
     dirty: bool,
-    /// Since when a snapshot is due, by the monotonic clock; `None` in the midst of what was appended together, too.
+    /// Since when a snapshot is due, by the monotonic clock; never in the midst of what was appended together.
     due: Option<Duration>,
     /// Where the log ended, for what the published snapshot does not contain yet; oldest first.
     ends: VecDeque<LogEnd>,
@@ -211,6 +211,10 @@ impl Writer {
     }
 
     fn apply(&mut self, batch: &Batch) {
+        // What is due must not wait for the rest of what follows it: that may be long, and go on.
+        if !batch.is_whole && self.due.is_some() {
+            self.publish();
+        }
         let count = batch.records.len();
         let (mut understood, mut recent) = (0, Vec::new());
         let mut tally = Tally::default();
@@ -248,9 +252,7 @@ impl Writer {
         self.tell_progress(count);
         self.builder.pass(batch.partition, batch.next);
         self.dirty = true;
-        if !batch.is_whole {
-            self.due = None;
-        } else if self.caught_up {
+        if batch.is_whole && self.caught_up {
             self.due = self.due.or_else(|| Some(self.clock.monotonic()));
         }
     }

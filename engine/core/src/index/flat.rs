@@ -3,7 +3,7 @@
 //! Slots come in groups of eight with one tag byte each. A look-up reads the eight tags of a group
 //! as one word and touches a row only where a tag agrees, so asking for a key that is absent (most
 //! questions are about users to whom nothing happened) costs one cache line. A group with a vacant
-//! slot ends the search. Rows are `Copy`, so cloning a table is two copies of memory.
+//! slot ends the search. A clone shares both arrays; the first change copies them, as memory.
 //!
 //! Groups need not be a power of two: a table that is rebuilt is as full as [`FULL`] allows.
 //!
