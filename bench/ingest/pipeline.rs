@@ -6,6 +6,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use caed_bench::subject::SEED;
+use caed_bench::world;
 use caed_core::builder::Builder;
 use caed_core::decide::decide;
 use caed_core::decision::Decision;
@@ -14,7 +15,7 @@ use caed_core::ingest::{Counter, Ingest};
 use caed_core::position::Frontier;
 use caed_core::publish::{self, SnapshotReader};
 use caed_core::request::{AccessRequest, Seen, Token};
-use caed_core::rules::{Issuer, IssuerTenants, Issuers, Judged, Profile, Rules};
+use caed_core::rules::{Profile, Rules};
 use caed_core::time::{Clock, UnixMillis};
 use caed_streams::applier::Applier;
 use caed_streams::embedded::{self, Embedded, Ending};
@@ -210,7 +211,8 @@ impl Pipeline {
 impl Begin {
     fn new() -> Self {
         let clock: Arc<dyn Clock> = Arc::new(HostClock(Instant::now()));
-        let mut builder = Builder::new(Arc::new(rules()), SEED);
+        let mut builder =
+            Builder::new(Arc::new(Rules { horizon: HORIZON, ..world::rules() }), SEED);
         let (publisher, reader) = publish::cell(builder.freeze());
         let (applied, frontier) = watch::channel(Frontier::default());
         let runtime = Runtime::new().expect("a runtime");
@@ -242,16 +244,4 @@ pub(crate) fn now() -> UnixMillis {
 
 fn records_below(frontier: &Frontier) -> u64 {
     frontier.iter().map(|reached| reached.next.0).sum()
-}
-
-fn rules() -> Rules {
-    let issuer = Issuer {
-        name: "https://login.microsoftonline.com/{tenant}/v2.0".to_owned(),
-        tenants: IssuerTenants::InName,
-        issue_time_skew: Duration::from_mins(5),
-        authorization_uri: None,
-        judged: Judged::default(),
-    };
-    let issuers = Issuers::new([issuer]).expect("an issuer");
-    Rules { horizon: HORIZON, issuers, ..Rules::default() }
 }

@@ -264,8 +264,9 @@ fn published_at(number: u64) -> UnixMillis {
     at
 }
 
-#[expect(clippy::expect_used, reason = "one issuer that is written as one must be")]
-pub(crate) fn rules() -> Rules {
+/// Rules with the one issuer of every bench.
+#[expect(clippy::expect_used, clippy::missing_panics_doc, reason = "written as one must be")]
+pub fn rules() -> Rules {
     let issuer = Issuer {
         name: "https://login.microsoftonline.com/{tenant}/v2.0".to_owned(),
         tenants: IssuerTenants::InName,
