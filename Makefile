@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo run sandbox-envoy sandbox-nginx sandbox-caddy check test mutants tools bench bench-ingest bench-load fuzz fmt need
+.PHONY: help demo run sandbox-envoy sandbox-nginx sandbox-caddy check test mutants tools bench bench-ingest bench-load bench-peers fuzz fmt need
 
 # Runs a stage, and says how long it took.
 STAGE := ./tests/stage.sh
@@ -45,7 +45,7 @@ check: need ## The quick inner loop: format, lints, docs, every test without oth
 	@$(STAGE) lints-of-real-parts cargo clippy --workspace --test kafka --test fleet --test browser --test real_gateways --test clients --quiet -- -D warnings
 	@$(STAGE) docs     env RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --workspace --no-deps --document-private-items --quiet
 	@$(STAGE) tests    cargo test --workspace --quiet
-	@$(STAGE) benches  cargo test --workspace --bench micro --quiet
+	@$(STAGE) benches  cargo test --workspace --bench micro --bench load --quiet
 
 tools: ## Finds the real parts that tests use, gets what it can, and says what is missing.
 	@./tests/tools/find.sh
@@ -71,9 +71,14 @@ bench: need ## What deciding, publishing and remembering cost with 10 M subjects
 bench-ingest: need ## From Kafka and the embedded log to decisions, beside a bare consumer; starts a broker (about 5 minutes).
 	@cargo bench --package caed-bench --bench ingest
 
-bench-load: need ## ghz against Evaluate (needs ghz).
+bench-load: need ## What is asked over the wire, beside servers that decide nothing; gets ghz (about 7 minutes).
 	@cargo build --quiet --release --package caed
-	@./bench/load/ghz.sh
+	@cargo bench --package caed-bench --bench load
+
+bench-peers: need ## caed beside tonic with Redis, Open Policy Agent and OpenFGA, which it gets (about 7 minutes, once they are there).
+	@./bench/peers/obtain.sh
+	@cargo build --quiet --release --package caed
+	@cargo bench --package caed-bench --bench peers
 
 fuzz: need ## Throws bytes at every decoder, a minute each (needs a nightly compiler and cargo-fuzz).
 	@./tests/fuzz/run.sh

@@ -12,6 +12,9 @@
 //! - [`verification`]: raw tokens, and what verifying them takes;
 //! - [`flat_map`]: what decisions are compared with;
 //! - [`histogram`], [`memory`]: how long, and how much;
+//! - [`visitors`]: who asks over the wire, and what each must be told;
+//! - [`generator`]: the load that asks;
+//! - [`sidecar`]: where the program is that is asked over the wire;
 //! - [`report`]: the figures, in rows.
 //!
 //! Everything follows from numbers and one seed (but for the keys of raw tokens, which each run makes): no file
@@ -21,6 +24,7 @@
 pub mod asker;
 pub mod estate;
 pub mod flat_map;
+pub mod generator;
 pub mod histogram;
 pub mod membership;
 pub mod memory;
@@ -28,6 +32,8 @@ pub mod question;
 pub mod ranges;
 pub mod report;
 pub mod scenario;
+pub mod sidecar;
 pub mod subject;
 pub mod verification;
+pub mod visitors;
 pub mod world;

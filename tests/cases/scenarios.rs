@@ -15,6 +15,7 @@ mod remedy;
 use std::alloc::System;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,9 +36,10 @@ use caed_decode::claims::Names;
 use caed_proto::v1;
 use caed_proto::v1::access_evaluation_client::AccessEvaluationClient;
 use caed_proto::v1::operations_client::OperationsClient;
-use caed_surfaces::native::{Parts, routes};
+use caed_surfaces::native::Parts;
 use caed_surfaces::pdp::Pdp;
 use caed_surfaces::rights::Rights;
+use caed_surfaces::wire::{Server, Terms};
 use caed_tests::answer::{self, Told};
 use caed_tests::scenario::{self, Length, Scenario};
 use caed_tests::world::Belief;
@@ -50,11 +52,7 @@ use caed_trust::verifier::Verifier;
 use serde_json::json;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
-use tokio_stream::wrappers::TcpListenerStream;
-use tonic::service::InterceptorLayer;
-use tonic::transport::{Endpoint, Server};
-use tonic::{Request, Status};
+use tonic::transport::Endpoint;
 
 /// Counts allocations: a decision that allows makes none.
 #[global_allocator]
@@ -115,13 +113,6 @@ impl LogView for NoLog {
     fn letters(&self) -> Letters {
         Letters::default()
     }
-}
-
-/// Whoever asks here may do everything.
-#[expect(clippy::unnecessary_wraps, reason = "an interceptor may refuse")]
-fn with_all_rights(mut request: Request<()>) -> Result<Request<()>, Status> {
-    request.extensions_mut().insert(Rights::ALL);
-    Ok(request)
 }
 
 #[tokio::test]
@@ -280,15 +271,13 @@ fn published(
 }
 
 async fn ask_over_grpc(parts: Parts, scenario: &Scenario) -> (v1::EvaluateReply, v1::ExplainReply) {
-    let (routes, _health) = routes(parts).await.expect("services");
+    let (server, _health) = Server::new(parts).await.expect("services");
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("bound");
-    let (end, ended) = oneshot::channel::<()>();
     let server = tokio::spawn(async move {
-        let incoming = TcpListenerStream::new(listener);
-        let ended = async { ended.await.unwrap_or_default() };
-        let mut server = Server::builder().layer(InterceptorLayer::new(with_all_rights));
-        server.add_routes(routes).serve_with_incoming_shutdown(incoming, ended).await
+        let (connection, _) = listener.accept().await.expect("a connection");
+        let terms = Terms { rights: Rights::ALL, age: None, grace: Duration::ZERO };
+        server.serve(connection, terms, pending()).await;
     });
     let channel = Endpoint::from_shared(format!("http://{address}")).expect("an address");
     let channel = channel.connect().await.expect("a server that listens");
@@ -307,8 +296,7 @@ async fn ask_over_grpc(parts: Parts, scenario: &Scenario) -> (v1::EvaluateReply,
     let reply = decisions.evaluate(request.clone()).await.expect("an answer");
     let explained = operations.explain(request).await.expect("an explanation");
     drop((decisions, operations));
-    end.send(()).expect("a server that still listens");
-    server.await.expect("no panic").expect("a clean end");
+    server.await.expect("no panic");
     (reply.into_inner(), explained.into_inner())
 }
 

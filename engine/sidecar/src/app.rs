@@ -26,8 +26,9 @@ use caed_core::publish;
 use caed_core::time::Clock;
 use caed_decode::claims::Names;
 use caed_streams::applier::Applier;
-use caed_surfaces::native::{self, Health, Parts};
+use caed_surfaces::native::{Health, Parts};
 use caed_surfaces::pdp::{Pdp, Readiness};
+use caed_surfaces::wire::{self, Server};
 use caed_surfaces::{admin, forward_auth, metrics};
 use caed_trust::fetch::Keeper;
 use caed_trust::issuer::Issuers;
@@ -37,12 +38,11 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, timeout};
-use tonic::service::Routes;
-use tonic::transport::Server;
 
 use crate::alarms::Alarms;
 use crate::config::{Config, Listen, LogChoice, RawTokens};
 use crate::countries::Database;
+use crate::crew::{Crew, Member};
 use crate::listen::{self, Acceptor, Files, Protocol, SocketFile, Terms, Unix};
 use crate::log::{self, LogEnding, Opened, Wires};
 use crate::topic_check;
@@ -67,6 +67,7 @@ pub struct App {
     /// What knows: the applier and what works behind the log's ends.
     knowing: Tasks,
     log: LogEnding,
+    _crew: Crew,
     /// Removed when the app is gone.
     _socket: Option<SocketFile>,
 }
@@ -102,7 +103,7 @@ struct Served {
 
 /// What answers over each kind of listener.
 struct Services {
-    grpc: Routes,
+    grpc: Arc<Server>,
     http: Router,
     admin: Router,
 }
@@ -173,8 +174,7 @@ impl App {
             topics: Arc::clone(&topics),
             forwarding: Arc::new(config.forwarding),
         };
-        let (grpc, health) =
-            native::routes(parts.clone()).await.context("building the services")?;
+        let (grpc, health) = Server::new(parts.clone()).await.context("building the services")?;
         let Listen { grpc_socket: unix, tls, access, .. } = config.listen;
         let (files, identity) = files.unzip();
         if let Some(files) = files {
@@ -193,8 +193,9 @@ impl App {
         let http = forward_auth::router(parts.clone());
         let services = Services { grpc, http, admin: admin::router(parts, registry) };
         let draining = || reached(stage.clone(), Stage::Draining);
+        let crew = Crew::start()?;
         let Served { grpc, http, admin, socket } =
-            serve(&mut serving, bound, &terms, services, draining)?;
+            serve(&mut serving, &crew, bound, &terms, services, draining)?;
         if let LogChoice::Kafka(settings) = &config.log {
             serving.spawn(topic_check::run(settings.clone(), horizon, found, draining()));
         }
@@ -211,6 +212,7 @@ impl App {
             serving,
             knowing,
             log: ending,
+            _crew: crew,
             _socket: socket,
         })
     }
@@ -271,9 +273,6 @@ impl App {
     }
 }
 
-/// Calls at once on one connection; more wait for their turn. Guess: what gateways have under way.
-const STREAMS_MAX: u32 = 1000;
-
 /// How often the age of what is known is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -325,35 +324,47 @@ async fn bind(listen: &Listen) -> Result<Bound, listen::ListenError> {
     Ok(Bound { grpc, socket, http, admin })
 }
 
-/// Serves on every socket that is bound, each until `end` is ready.
+/// Serves on every socket that is bound, each until `end` is ready: those who ask for decisions by the crew, and
+/// people and probes by who else is at work.
 fn serve<End: Future<Output = ()> + Send + 'static>(
     serving: &mut Tasks,
+    crew: &Crew,
     bound: Bound,
     terms: &Terms,
     services: Services,
     end: impl Fn() -> End,
 ) -> anyhow::Result<Served> {
     let Bound { grpc, socket, http, admin } = bound;
-    let Services { grpc: routes, http: gateways, admin: pages } = services;
+    let Services { grpc: server, http: gateways, admin: pages } = services;
     let address =
         |listener: &Option<TcpListener>| listener.as_ref().map(TcpListener::local_addr).transpose();
     let (grpc_address, http_address) = (address(&grpc)?, address(&http)?);
     let admin_address = address(&admin)?;
+    let mut over_grpc = Vec::new();
     if let Some(listener) = grpc {
-        let acceptor = terms.tcp(listener, Protocol::Grpc)?;
-        serving.spawn(serve_grpc(routes.clone(), acceptor, terms.connection_age, end()));
+        let dealing = terms.tcp(listener, Protocol::Grpc, crew.members())?;
+        over_grpc.push((dealing, terms.connection_age));
     }
     let mut socket_file = None;
     if let Some(Unix { listener, own_user, file }) = socket {
         socket_file = Some(file);
-        serving.spawn(serve_grpc(routes, terms.unix(listener, own_user), None, end()));
+        over_grpc.push((terms.unix(listener, own_user, crew.members()), None));
     }
-    for (listener, router) in [(http, gateways), (admin, pages)] {
-        if let Some(listener) = listener {
-            let acceptor = terms.tcp(listener, Protocol::Http)?;
-            let served = axum::serve(acceptor, listen::with_rights(router));
+    for ((dealer, acceptors), age) in over_grpc {
+        serving.spawn(dealer.run(end()));
+        for (acceptor, runtime) in acceptors {
+            serving.spawn_on(serve_grpc(Arc::clone(&server), acceptor, age, end()), &runtime);
+        }
+    }
+    let here = [Member::current()];
+    for (listener, router, members) in [(http, gateways, crew.members()), (admin, pages, &here)] {
+        let Some(listener) = listener else { continue };
+        let (dealer, acceptors) = terms.tcp(listener, Protocol::Http, members)?;
+        serving.spawn(dealer.run(end()));
+        for (acceptor, runtime) in acceptors {
+            let served = axum::serve(acceptor, listen::with_rights(router.clone()));
             let served = served.with_graceful_shutdown(end());
-            serving.spawn(async move { served.await.context("serving HTTP") });
+            serving.spawn_on(async move { served.await.context("serving HTTP") }, &runtime);
         }
     }
     let (grpc, http, admin) = (grpc_address, http_address, admin_address);
@@ -363,18 +374,30 @@ fn serve<End: Future<Output = ()> + Send + 'static>(
 /// Serves gRPC until the end. A connection that may not last for ever is asked to make room for a new one, and its
 /// calls may finish first.
 async fn serve_grpc(
-    routes: Routes,
-    acceptor: Acceptor,
-    connection_age: Option<Duration>,
+    server: Arc<Server>,
+    mut acceptor: Acceptor,
+    age: Option<Duration>,
     end: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    // What one connection may hold: a request of the largest size for each.
-    let mut server = Server::builder().max_concurrent_streams(Some(STREAMS_MAX));
-    if let Some(age) = connection_age {
-        server = server.max_connection_age(age).max_connection_age_grace(GRACE);
+    let (ends, ending) = watch::channel(());
+    let mut connections = JoinSet::new();
+    tokio::pin!(end);
+    loop {
+        tokio::select! {
+            connection = acceptor.next() => {
+                let terms = wire::Terms { rights: connection.rights(), age, grace: GRACE };
+                let mut ending = ending.clone();
+                // Nothing is ever sent: it ends.
+                let end = async move { drop(ending.changed().await) };
+                connections.spawn(Arc::clone(&server).serve(connection, terms, end));
+            }
+            Some(_) = connections.join_next() => {}
+            () = &mut end => break,
+        }
     }
-    let served = server.add_routes(routes).serve_with_incoming_shutdown(acceptor, end);
-    served.await.context("serving gRPC")
+    drop((ends, acceptor));
+    while connections.join_next().await.is_some() {}
+    Ok(())
 }
 
 /// Ready once requests are decided. Frontiers are announced after their snapshot is published, so

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`access`] | who may do what |
 //! | [`app`] | a running sidecar: everything wired together, and its orderly end |
+//! | `crew` | the threads that serve |
 //! | [`config`] | what the operator decides |
 //! | [`cli`] | the command line |
 //! | [`client`] | how the command line reaches a running sidecar |
@@ -24,6 +25,7 @@ pub mod client;
 pub mod clock;
 pub mod config;
 mod countries;
+mod crew;
 pub mod descriptors;
 pub mod listen;
 mod log;

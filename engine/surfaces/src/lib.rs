@@ -14,6 +14,7 @@
 //! | [`rights`] | what a caller may do |
 //! | [`words`] | answers and explanations in words |
 //! | [`metrics`] | what is counted |
+//! | [`wire`] | gRPC over HTTP/2, on connections that somebody else accepted |
 //! | [`limits`] | bounds |
 
 pub mod admin;
@@ -25,6 +26,7 @@ pub mod metrics;
 pub mod native;
 pub mod pdp;
 pub mod rights;
+pub mod wire;
 pub mod words;
 
 #[cfg(test)]

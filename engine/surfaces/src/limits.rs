@@ -1,8 +1,11 @@
 //! Bounds of what one call may ask.
 
-/// Requests in one `EvaluateBatch`; more are refused. Guess: a gateway's burst. At a microsecond
-/// each they hold a worker for a millisecond; raw tokens that are verified anew let others in between.
+/// Requests in one `EvaluateBatch`; more are refused. Guess: a gateway's burst.
 pub const BATCH_REQUESTS_MAX: usize = 1000;
+
+/// Decisions for one connection, or of one batch, before others of its thread are let in between; raw tokens that are
+/// verified anew let them, too. Guess: a tenth of a millisecond.
+pub const DECISIONS_IN_A_ROW: usize = 100;
 
 /// Tokens of one batch or stream that are verified, or wait for their issuer's keys, at once. Guess: what is
 /// verified is bound by the processor, and all that wait wait for the same.
@@ -14,6 +17,15 @@ pub const PUBLISH_EVENTS_MAX: usize = 1000;
 /// Sources of events in `Status`, and in metrics; of more, those that have been silent the longest. Guess: a
 /// screenful or two.
 pub const SOURCES_SHOWN_MAX: usize = 100;
+
+/// Calls at once on one connection; more wait for their turn. Guess: what gateways have under way.
+pub const CALLS_MAX: u32 = 1000;
+
+/// Bytes that a client may send ahead, on each connection. Guess: what a link of a gigabit has under way in 8 ms.
+pub const WINDOW_BYTES: u32 = 1 << 20;
+
+/// Bytes of the headers of one call, unpacked. What most servers take.
+pub const HEADERS_BYTES_MAX: u32 = 16 << 10;
 
 /// Bytes of one gRPC message; larger ones are refused. 4 MiB is what gRPC clients expect.
 pub const MESSAGE_BYTES_MAX: usize = 4 << 20;

@@ -111,7 +111,7 @@ fn finding(finding: &v1::Finding) -> String {
 
 /// A name of an enum without its prefix, in lower case: `VERDICT_ALLOW` is `allow`.
 pub fn word(name: &str, prefix: &str) -> String {
-    name.strip_prefix(prefix).unwrap_or(name).to_lowercase()
+    name.strip_prefix(prefix).unwrap_or(name).to_ascii_lowercase()
 }
 
 /// What was found.

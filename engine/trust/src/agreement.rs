@@ -4,6 +4,8 @@
 //! resource. Both must be the same token: else somebody is let in for what another one may. The token is
 //! read here, not verified: whoever may vouch did that.
 
+use std::sync::LazyLock;
+
 use caed_decode::claims::{self, InvalidPayload, Names};
 use caed_proto::v1::{ClaimValues, TokenClaims};
 use serde_json::{Map, Value};
@@ -33,15 +35,19 @@ pub enum Disagreement {
     Claim(&'static str),
 }
 
+/// Where an issuer is not known.
+static USUAL: LazyLock<Names> = LazyLock::new(Names::default);
+
 /// Reads a payload that somebody else has verified, as its issuer names claims.
 pub(crate) fn members(
     payload: Map<String, Value>,
     issuers: &Issuers,
 ) -> Result<TokenClaims, InvalidPayload> {
     let issuer = payload.get("iss").and_then(Value::as_str);
-    let usual = Names::default();
-    let names = issuer.and_then(|name| issuers.names(name)).unwrap_or(&usual);
-    claims::members(payload, names)
+    match issuer.and_then(|name| issuers.names(name)) {
+        Some(names) => claims::members(payload, names),
+        None => claims::members(payload, &USUAL),
+    }
 }
 
 /// Checks that every claim that is given is the token's. A token may say more.

@@ -1,19 +1,24 @@
 //! The bearer token of a request, out of its lines of `Authorization`. SOURCE: RFC 6750 section 2.1.
 
+use std::borrow::Cow;
+
 const BEARER: &str = "Bearer";
 
 /// The bearer token of these lines. Gateways make one line of several with commas between them, so that nobody can
 /// tell how many there were: where a bearer token is not alone the whole is taken for one, and is none that anybody
 /// believes (T2).
 pub fn token<Line: AsRef<str>>(lines: &[Line]) -> Option<String> {
-    let text = lines.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(",");
+    let text = match lines {
+        [line] => Cow::Borrowed(line.as_ref()),
+        lines => lines.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(",").into(),
+    };
     let mut credentials = text.split(',').map(str::trim);
     let token = credentials.clone().find_map(|credential| {
         let (scheme, token) = credential.split_once([' ', '\t']).unwrap_or((credential, ""));
         scheme.eq_ignore_ascii_case(BEARER).then_some(token.trim())
     })?;
     let is_alone = credentials.nth(1).is_none();
-    let token = if is_alone { token.to_owned() } else { text };
+    let token = if is_alone { token.to_owned() } else { text.into_owned() };
     (!token.is_empty()).then_some(token)
 }
 

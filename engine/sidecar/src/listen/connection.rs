@@ -10,7 +10,8 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::oneshot;
 use tokio::time::Sleep;
 use tokio_rustls::server::TlsStream;
-use tonic::transport::server::Connected;
+
+use crate::crew::Place;
 
 /// A connection that is served.
 pub(crate) struct Connection {
@@ -20,6 +21,8 @@ pub(crate) struct Connection {
     pub(super) end: Option<Pin<Box<Sleep>>>,
     /// Ready when it has to give way to others, if its peer may nothing.
     pub(super) gives_way: Option<oneshot::Receiver<()>>,
+    /// Given up with it.
+    pub(super) _place: Place,
 }
 
 /// What bytes come over.
@@ -32,15 +35,6 @@ pub(super) enum Stream {
 impl Connection {
     /// What its peer may do.
     pub(crate) const fn rights(&self) -> Rights {
-        self.rights
-    }
-}
-
-/// tonic leaves what this returns in the extensions of each request.
-impl Connected for Connection {
-    type ConnectInfo = Rights;
-
-    fn connect_info(&self) -> Rights {
         self.rights
     }
 }

@@ -2,12 +2,14 @@
 //!
 //! | module | noun |
 //! |---|---|
-//! | `acceptor` | takes connections in, and works out what each peer may do |
+//! | `dealer` | takes connections in, and deals them to those who serve |
+//! | `acceptor` | makes them ready to be served, and works out what each peer may do |
 //! | `connection` | one of them, however it came |
 //! | `tls` | what TCP is encrypted with, followed while its files are replaced |
 
 mod acceptor;
 mod connection;
+mod dealer;
 mod tls;
 
 use std::fs;
@@ -15,12 +17,17 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::time::Instant;
 
 use crate::access::Access;
 pub(crate) use acceptor::{Acceptor, Terms, with_rights};
 pub(crate) use tls::{Files, Protocol};
+
+/// How often the same trouble is told. Each is counted.
+const TELL_INTERVAL: Duration = Duration::from_mins(1);
 
 /// Why a socket can't be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -119,4 +126,13 @@ impl Drop for SocketFile {
 
 fn identity(path: &Path) -> io::Result<(u64, u64)> {
     fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()))
+}
+
+/// Whether a trouble is to be told, and from then on not for a while.
+fn is_due(told: &mut Option<Instant>) -> bool {
+    let is_due = told.is_none_or(|told| told.elapsed() >= TELL_INTERVAL);
+    if is_due {
+        *told = Some(Instant::now());
+    }
+    is_due
 }

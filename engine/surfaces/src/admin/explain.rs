@@ -141,11 +141,13 @@ fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderValue;
+
     use super::*;
 
     fn is_foreign(pairs: &[(&'static str, &'static str)]) -> bool {
         let pair = |(name, value): &(&'static str, &'static str)| {
-            let value = axum::http::HeaderValue::from_static(value);
+            let value = HeaderValue::from_static(value);
             (HeaderName::from_static(name), value)
         };
         foreign(&pairs.iter().map(pair).collect()).is_some()

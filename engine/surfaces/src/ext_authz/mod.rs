@@ -10,20 +10,30 @@
 mod convert;
 mod service;
 
-use caed_proto::ext_authz::CheckRequest;
 use caed_proto::ext_authz::authorization_server::AuthorizationServer;
+use caed_proto::ext_authz::{CheckRequest, CheckResponse};
 use caed_proto::v1;
 use caed_trust::verifier::Verifier;
 
-use crate::gateway::{Question, convert as common};
+use crate::gateway::{self, Question, convert as common};
 use crate::limits;
 use crate::native::Parts;
+use crate::rights::Rights;
 use service::Service;
 
 /// The service, ready to be served.
 pub(crate) fn server(parts: Parts) -> AuthorizationServer<Service> {
     let server = AuthorizationServer::new(Service::new(parts));
     server.max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
+}
+
+/// Answers one request.
+pub(crate) async fn check(parts: &Parts, request: CheckRequest, rights: Rights) -> CheckResponse {
+    let answer = match convert::told(request, &parts.verifier) {
+        Ok(told) => gateway::ask(parts, rights, told).await,
+        Err(problem) => gateway::convert::unasked(problem),
+    };
+    convert::response(answer)
 }
 
 /// What Envoy asks, as an API would ask it; `None` where it tells of no token. What its route demands of a token is

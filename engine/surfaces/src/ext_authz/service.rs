@@ -4,8 +4,6 @@ use caed_proto::ext_authz::authorization_server::Authorization;
 use caed_proto::ext_authz::{CheckRequest, CheckResponse};
 use tonic::{Request, Response, Status};
 
-use super::convert;
-use crate::gateway;
 use crate::native::Parts;
 use crate::rights::Rights;
 
@@ -27,10 +25,6 @@ impl Authorization for Service {
         request: Request<CheckRequest>,
     ) -> Result<Response<CheckResponse>, Status> {
         let rights = Rights::in_request(request.extensions());
-        let answer = match convert::told(request.into_inner(), &self.parts.verifier) {
-            Ok(told) => gateway::ask(&self.parts, rights, told).await,
-            Err(problem) => gateway::convert::unasked(problem),
-        };
-        Ok(Response::new(convert::response(answer)))
+        Ok(Response::new(super::check(&self.parts, request.into_inner(), rights).await))
     }
 }

@@ -17,6 +17,8 @@
 
 mod convert;
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -28,10 +30,10 @@ use convert::Dialect;
 
 /// The routes by which gateways ask.
 pub fn router(parts: Parts) -> Router {
-    Router::new().fallback(asked).with_state(parts)
+    Router::new().fallback(asked).with_state(Arc::new(parts))
 }
 
-async fn asked(State(parts): State<Parts>, request: Request) -> Response {
+async fn asked(State(parts): State<Arc<Parts>>, request: Request) -> Response {
     let rights = Rights::in_request(request.extensions());
     let (dialect, options) = Dialect::of(request.uri().path());
     let told = rights.demand(Right::Decide).and_then(|()| dialect.told(options, request.headers()));

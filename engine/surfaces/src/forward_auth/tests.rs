@@ -19,7 +19,7 @@ async fn answered(parts: &Parts, path: &str, headers: &[(&str, &str)]) -> (u16, 
     }
     let mut request = request.body(Body::empty()).expect("a request");
     request.extensions_mut().insert(GATEWAY);
-    let response = asked(State(parts.clone()), request).await;
+    let response = asked(State(Arc::new(parts.clone())), request).await;
     (response.status().as_u16(), response.headers().clone())
 }
 
@@ -172,7 +172,7 @@ async fn who_may_not_decide_is_refused() {
         if let Some(rights) = rights {
             request.extensions_mut().insert(rights);
         }
-        asked(State(fixture::parts()), request)
+        asked(State(Arc::new(fixture::parts())), request)
     };
     let others = Rights::of(&[Right::Vouch, Right::Publish, Right::Administer]);
     for rights in [None, Some(Rights::NONE), Some(others)] {

@@ -43,7 +43,10 @@ impl Heard {
     pub(crate) fn of<'h>(headers: impl IntoIterator<Item = (&'h [u8], &'h [u8])>) -> Self {
         let mut heard = Self::default();
         for (name, value) in headers {
-            let text = || String::from_utf8_lossy(value).into_owned();
+            let text = || match str::from_utf8(value) {
+                Ok(text) => text.to_owned(),
+                Err(_) => String::from_utf8_lossy(value).into_owned(),
+            };
             let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
             if is("authorization") {
                 heard.authorization.push(text());
@@ -63,8 +66,8 @@ impl Heard {
 
 /// Whether a resource may take this name for one of ours: some read `_` as `-`.
 fn is_ours(name: &str) -> bool {
-    let start = name.get(..OURS.len()).unwrap_or_default();
-    start.replace('_', "-").eq_ignore_ascii_case(OURS)
+    let dashed = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    name.get(..OURS.len()).is_some_and(|start| start.bytes().map(dashed).eq(OURS.bytes()))
 }
 
 /// What is asked; `None` where the request bears no token. SOURCE: RFC 6750 section 2.1.
@@ -164,10 +167,14 @@ fn said(reason: &str, detail: &str) -> Said {
 /// An id as a header can bear it: visible ASCII as it is, but `%` and what divides values; everything else in
 /// percents. So different ids never look alike.
 fn encoded(id: &str) -> String {
+    let stays = |byte: u8| byte.is_ascii_graphic() && !b"%,;\"\\".contains(&byte);
+    if id.bytes().all(stays) {
+        return id.to_owned();
+    }
     let mut text = String::with_capacity(id.len());
     for byte in id.bytes() {
         match byte {
-            b'!'..=b'~' if !b"%,;\"\\".contains(&byte) => text.push(char::from(byte)),
+            byte if stays(byte) => text.push(char::from(byte)),
             // Writing to a text never fails.
             _ => _ = write!(text, "%{byte:02X}"),
         }

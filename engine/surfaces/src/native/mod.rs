@@ -4,11 +4,14 @@
 //! no identity, and learns nothing but whether to come back.
 
 mod answer;
+mod batch;
 mod belief;
 mod convert;
+mod replies;
 mod service;
 
 pub(crate) use answer::{Answered, answered};
+pub(crate) use batch::evaluate_batch;
 pub(crate) use convert::issuers::issuers;
 
 use std::sync::Arc;
@@ -61,7 +64,9 @@ pub struct Parts {
 pub struct Health(HealthReporter);
 
 /// The services, ready to be served, and what sets their health. They start as `NOT_SERVING`.
-pub async fn routes(parts: Parts) -> Result<(Routes, Health), tonic_reflection::server::Error> {
+pub(crate) async fn routes(
+    parts: Parts,
+) -> Result<(Routes, Health), tonic_reflection::server::Error> {
     let (reporter, health_service) = tonic_health::server::health_reporter();
     let health = Health(reporter);
     health.set(false).await;
@@ -104,6 +109,18 @@ fn whoever_may_anything(request: Request<()>) -> Result<Request<()>, Status> {
         return Err(Status::permission_denied(why));
     }
     Ok(request)
+}
+
+/// Answers one request, and tells what it knew.
+pub(crate) async fn evaluate(
+    parts: &Parts,
+    request: &v1::EvaluateRequest,
+    rights: Rights,
+) -> Result<v1::EvaluateReply, Status> {
+    let answered = answered(parts, request, &Route::default(), rights).await?;
+    let Answered { belief: _, moment, mut reply } = answered;
+    reply.knowledge = Some(convert::knowledge_of(&moment, &parts.topics));
+    Ok(reply)
 }
 
 /// Explains one decision, with what it knew. That takes as long as it takes: ask on a thread apart.

@@ -1,6 +1,7 @@
 //! The handlers. Each loads one snapshot, lets `convert` speak with the core, and adds nothing.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use caed_core::position::Topics;
@@ -8,17 +9,15 @@ use caed_proto::v1;
 use caed_proto::v1::access_evaluation_server::AccessEvaluation;
 use caed_proto::v1::event_publisher_server::EventPublisher;
 use caed_proto::v1::operations_server::Operations;
-use caed_trust::route::Route;
-use futures_util::stream::{self, Stream, StreamExt, TryStreamExt};
+use futures_util::stream::Stream;
 use prost::Message;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Parts;
-use super::answer::{Answered, answered, check_vouched};
-use super::belief::Belief;
 use super::convert;
+use super::replies::Replies;
 use crate::limits;
 use crate::pdp::Moment;
 use crate::rights::Rights;
@@ -26,12 +25,12 @@ use crate::rights::Rights;
 /// All services of `caed.v1` on the same parts.
 #[derive(Clone)]
 pub(super) struct Service {
-    parts: Parts,
+    parts: Arc<Parts>,
 }
 
 impl Service {
-    pub(super) const fn new(parts: Parts) -> Self {
-        Self { parts }
+    pub(super) fn new(parts: Parts) -> Self {
+        Self { parts: Arc::new(parts) }
     }
 
     /// How long a call has taken so far.
@@ -45,19 +44,8 @@ impl Service {
         &self,
         answer: impl FnOnce(&Moment<'_>, &Topics) -> Result<R, Status> + Send + 'static,
     ) -> Result<Response<R>, Status> {
-        let Parts { pdp, topics, .. } = self.parts.clone();
-        apart(move || answer(&pdp.moment(), &topics)).await
-    }
-
-    async fn evaluate_one(
-        &self,
-        request: &v1::EvaluateRequest,
-        rights: Rights,
-    ) -> Result<v1::EvaluateReply, Status> {
-        let answered = answered(&self.parts, request, &Route::default(), rights).await?;
-        let Answered { belief: _, moment, mut reply } = answered;
-        reply.knowledge = Some(convert::knowledge_of(&moment, &self.parts.topics));
-        Ok(reply)
+        let parts = Arc::clone(&self.parts);
+        apart(move || answer(&parts.pdp.moment(), &parts.topics)).await
     }
 }
 
@@ -77,31 +65,15 @@ impl AccessEvaluation for Service {
         request: Request<v1::EvaluateRequest>,
     ) -> Result<Response<v1::EvaluateReply>, Status> {
         let rights = Rights::in_request(request.extensions());
-        self.evaluate_one(request.get_ref(), rights).await.map(Response::new)
+        super::evaluate(&self.parts, request.get_ref(), rights).await.map(Response::new)
     }
 
     async fn evaluate_batch(
         &self,
         request: Request<v1::EvaluateBatchRequest>,
     ) -> Result<Response<v1::EvaluateBatchReply>, Status> {
-        let v1::EvaluateBatchRequest { requests } = request.get_ref();
-        convert::check_batch(requests)?;
         let rights = Rights::in_request(request.extensions());
-        requests.iter().try_for_each(|request| check_vouched(request, rights))?;
-        let route = Route::default();
-        let beliefs = requests.iter().enumerate().map(|(index, request)| {
-            Belief::of(request, &route, &self.parts, move || format!("requests[{index}].token"))
-        });
-        let beliefs: Vec<_> = beliefs.collect();
-        let beliefs = stream::iter(beliefs).buffered(limits::VERIFICATIONS_AT_ONCE);
-        let beliefs: Vec<_> = beliefs.try_collect().await?;
-        let moment = self.parts.pdp.moment();
-        let replies = requests.iter().zip(&beliefs);
-        let replies = replies.map(|(request, belief)| convert::evaluate(&moment, request, belief));
-        Ok(Response::new(v1::EvaluateBatchReply {
-            replies: replies.collect::<Result<_, _>>()?,
-            knowledge: Some(convert::knowledge_of(&moment, &self.parts.topics)),
-        }))
+        super::evaluate_batch(&self.parts, request.get_ref(), rights).await.map(Response::new)
     }
 
     type EvaluateStreamStream =
@@ -112,15 +84,9 @@ impl AccessEvaluation for Service {
         &self,
         request: Request<Streaming<v1::EvaluateRequest>>,
     ) -> Result<Response<Self::EvaluateStreamStream>, Status> {
-        let service = self.clone();
         let rights = Rights::in_request(request.extensions());
-        // A token that waits for keys holds up the answers behind it, and no verification.
-        let replies = request.into_inner().map(move |request| {
-            let service = service.clone();
-            async move { service.evaluate_one(&request?, rights).await }
-        });
-        let replies = replies.buffered(limits::VERIFICATIONS_AT_ONCE);
-        Ok(Response::new(Box::pin(replies)))
+        let parts = Arc::clone(&self.parts);
+        Ok(Response::new(Box::pin(Replies::new(parts, rights, request.into_inner()))))
     }
 }
 
@@ -160,7 +126,7 @@ impl Operations for Service {
         &self,
         _: Request<v1::StatusRequest>,
     ) -> Result<Response<v1::StatusReply>, Status> {
-        let Parts { pdp, verifier, ingest, log, topics, .. } = &self.parts;
+        let Parts { pdp, verifier, ingest, log, topics, .. } = &*self.parts;
         let moment = pdp.moment();
         let notes = ingest.quarantine_notes();
         Ok(Response::new(v1::StatusReply {
@@ -198,7 +164,7 @@ impl Operations for Service {
         request: Request<v1::EvaluateRequest>,
     ) -> Result<Response<v1::ExplainReply>, Status> {
         let request = request.into_inner();
-        let parts = self.parts.clone();
+        let parts = Arc::clone(&self.parts);
         apart(move || super::explain(&parts, &request)).await
     }
 
