@@ -51,6 +51,12 @@ fn any_bytes_are_a_chain_with_or_without_a_client() {
 }
 
 #[test]
+fn any_bytes_are_a_question_as_the_generated_code_reads_it() {
+    let corpus = corpus(&["fuzz/corpus/evaluate_request"]);
+    run(fuzz::evaluate_request, fuzz::is_evaluate_request, &corpus, 5_000);
+}
+
+#[test]
 fn any_bytes_are_a_check_or_a_fault() {
     let corpus = corpus(&["fuzz/corpus/check_request"]);
     run(fuzz::check_request, fuzz::is_check_request, &corpus, 5_000);

@@ -19,7 +19,7 @@ fi
 if [ "$("$home/bin/cargo-fuzz" --version 2>/dev/null)" != "cargo-fuzz $CARGO_FUZZ_VERSION" ]; then
     cargo install cargo-fuzz --version "$CARGO_FUZZ_VERSION" --locked --quiet --force --root "$home"
 fi
-for target in event_record policy_json graph_json raw_token key_set forwarded_chain check_request; do
+for target in event_record policy_json graph_json raw_token key_set forwarded_chain check_request evaluate_request; do
     seeds=()
     if [ "$target" = graph_json ]; then
         # The fixtures are seeds, too; they lie in folders, and libFuzzer takes one level of them.

@@ -15,7 +15,7 @@ use caed_core::policy::{
     self, Applications, Body, Membership, Part, Persons, Place, PlaceList, Places, Selected, Users,
     Version, Workloads,
 };
-use caed_core::request::{AccessRequest, Claims, Seen, Token, Unusable};
+use caed_core::request::{AccessRequest, Claims, Seen, Texts, Token, Unusable};
 use caed_core::rules::{self, IssuerTenants, Issuers, Judged, Profile, Rules};
 use caed_core::snapshot::Snapshot;
 use caed_core::time::UnixMillis;
@@ -101,13 +101,13 @@ pub fn with<T>(request: &Request, then: impl FnOnce(&AccessRequest<'_>) -> T) ->
         client: request.client,
         device: request.device,
         answers_challenges: request.cp1,
-        audiences: &audiences,
+        audiences: Texts::Listed(&audiences),
         address: request.address,
         account_kind: request.guest.then_some(1),
         authenticated: request.authenticated.map(claim),
         identity_type: request.workload.then_some("app"),
-        groups: groups.as_deref(),
-        roles: roles.as_deref(),
+        groups: groups.as_deref().map(Texts::Listed),
+        roles: roles.as_deref().map(Texts::Listed),
         judged: request.judged,
     };
     let profile = Profile {

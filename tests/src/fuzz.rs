@@ -14,6 +14,7 @@ use caed_core::ids::Name;
 use caed_core::index::ranges::RangeSet;
 use caed_core::request::Unusable;
 use caed_core::time::UnixMillis;
+use caed_decode::asked::Asked;
 use caed_decode::claims::{self, Names};
 use caed_decode::graph::{self, File};
 use caed_decode::native;
@@ -182,6 +183,33 @@ pub fn forwarded_chain(bytes: &[u8]) {
     }
 }
 
+/// A question in caed's own words: protobuf `caed.v1.EvaluateRequest`, read where it stands and by the generated code.
+pub fn evaluate_request(bytes: &[u8]) {
+    let message = v1::EvaluateRequest::decode(bytes);
+    if let Some(asked) = Asked::read(bytes) {
+        let message = message.as_ref().expect("what is read is a message");
+        assert_eq!(asked, Asked::from(message));
+    }
+    if let Ok(message) = message {
+        let written = message.encode_to_vec();
+        assert_eq!(Asked::read(&written).is_some(), is_usual(&message), "{message:?}");
+    }
+}
+
+/// Whether a question is read where it stands: times before 1970 are not, nor addresses of no kind.
+fn is_usual(message: &v1::EvaluateRequest) -> bool {
+    use v1::evaluate_request::Token;
+    let numbers = match &message.token {
+        Some(Token::Claims(claims)) => {
+            let v1::TokenClaims { iat, exp, nbf, acct, auth_time, .. } = claims;
+            [*iat, *exp, *nbf, *acct, *auth_time]
+        }
+        Some(Token::Jwt(_)) | None => [None; 5],
+    };
+    let has_kind = message.client.as_ref().is_none_or(|client| client.is.is_some());
+    has_kind && numbers.iter().flatten().all(|number| *number >= 0)
+}
+
 /// A check as Envoy sends it: protobuf `envoy.service.auth.v3.CheckRequest`.
 pub fn check_request(bytes: &[u8]) {
     use v1::evaluate_request::Token;
@@ -269,6 +297,11 @@ pub fn is_forwarded_chain(bytes: &[u8]) -> bool {
     let (peer, lines) = chain_of(bytes);
     let chain = Chain { peer, lines: &lines };
     forwardings().iter().any(|how| how.client(&chain).is_ok_and(|client| client.entry > 0))
+}
+
+/// As [`is_event_record`]: read where it stands.
+pub fn is_evaluate_request(bytes: &[u8]) -> bool {
+    Asked::read(bytes).is_some()
 }
 
 /// As [`is_event_record`]: with a token in it.

@@ -6,6 +6,8 @@
 //! needs no padding. SOURCE: RFC 6750 section 3; Microsoft's documentation of CAE; the parsers of the
 //! Azure SDKs, MSAL and Kiota.
 
+use std::fmt::Write;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
@@ -17,30 +19,40 @@ use crate::rules::{Rules, TENANT_PLACEHOLDER};
 const DESCRIPTION: &str = "Continuous access evaluation resulted in challenge with result: \
                            InteractionRequired and code: ";
 
+/// Room for most claims requests, and for most headers.
+const CLAIMS_BYTES: usize = 192;
+const HEADER_BYTES: usize = 768;
+
 /// The claims request of a challenge, minified: ASCII, of a length divisible by three, so that its
 /// base64 has no padding; none of its bytes makes a `+` or a `/`.
 pub fn claims_json(challenge: &Challenge) -> String {
     let Challenge { not_before, address, max_age, code: _ } = challenge;
-    let mut members = Vec::new();
+    let mut json = String::with_capacity(CLAIMS_BYTES);
+    json.push_str(r#"{"access_token":{"#);
+    // Writing to a text never fails.
     if let Some(not_before) = not_before {
-        members.push(format!(r#""nbf":{{"essential":true,"value":"{not_before}"}}"#));
+        let _ = write!(json, r#""nbf":{{"essential":true,"value":"{not_before}"}},"#);
     }
     if let Some(address) = address {
-        members.push(format!(r#""xms_rp_ipaddr":{{"value":"{address}"}}"#));
+        let _ = write!(json, r#""xms_rp_ipaddr":{{"value":"{address}"}},"#);
     }
     if max_age.is_some() {
-        members.push(r#""auth_time":{"essential":true}"#.to_owned());
+        json.push_str(r#""auth_time":{"essential":true},"#);
     }
-    let mut json = format!(r#"{{"access_token":{{{}}}}}"#, members.join(","));
-    while json.len() % 3 != 0 {
-        json.insert(json.len() - 1, ' ');
+    if json.ends_with(',') {
+        json.pop();
     }
+    json.push('}');
+    while json.len() % 3 != 2 {
+        json.push(' ');
+    }
+    json.push('}');
     json
 }
 
 /// What a challenge with this code says to people who debug a client.
 pub fn description(code: &str) -> String {
-    format!("{DESCRIPTION}{code}")
+    [DESCRIPTION, code].concat()
 }
 
 /// The value of the `WWW-Authenticate` header that belongs to a decision with status 401; `None`
@@ -50,12 +62,16 @@ pub fn www_authenticate(
     token: Option<&Token<'_>>,
     rules: &Rules,
 ) -> Option<String> {
-    let mut header = Header(String::from("Bearer "));
+    if decision.http_status != 401 {
+        return None;
+    }
+    let mut header = Header(String::with_capacity(HEADER_BYTES));
+    header.0.push_str("Bearer ");
     let realm = token.map(Token::tenant).unwrap_or_default();
-    let issuer = token.and_then(|token| rules.bind(token.issuer(), token.tenant()).ok());
     match (decision.verdict, &decision.challenge) {
         (Verdict::Challenge, Some(challenge)) => {
             header.parameter("realm", realm);
+            let issuer = token.and_then(|token| rules.bind(token.issuer(), realm).ok());
             if let Some(uri) = issuer.and_then(|issuer| issuer.authorization_uri.as_deref()) {
                 header.parameter("authorization_uri", &uri.replace(TENANT_PLACEHOLDER, realm));
             }
@@ -67,7 +83,7 @@ pub fn www_authenticate(
             }
             header.parameter("claims", &STANDARD.encode(claims_json(challenge)));
         }
-        (Verdict::Deny, _) if decision.http_status == 401 => {
+        (Verdict::Deny, _) => {
             header.parameter("realm", realm);
             header.parameter("error", "invalid_token");
             if let Some(reason) = decision.primary {
@@ -79,12 +95,14 @@ pub fn www_authenticate(
     Some(header.0)
 }
 
-/// Whether a text may stand inside a quoted value as it is.
+/// Whether a text may stand inside a quoted value as it is. Without an early end: a few instructions for all bytes at
+/// once.
 pub(crate) fn is_safe_value(text: &str) -> bool {
-    !text.is_empty()
-        && text
-            .bytes()
-            .all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b',' | b'"' | b'\\'))
+    let breaks = |byte| {
+        let is_visible = matches!(byte, b' '..=b'~');
+        u8::from(!is_visible) | u8::from(matches!(byte, b',' | b'"' | b'\\'))
+    };
+    !text.is_empty() && text.bytes().fold(0, |broken, byte| broken | breaks(byte)) == 0
 }
 
 struct Header(String);

@@ -14,7 +14,7 @@ use crate::directory::{Chosen, Directory, SeenAt, Standing, View};
 use crate::ids::{Form, Id, ObjectKey};
 use crate::index::sets::Side;
 use crate::policy::{Applications, Evaluation, Grant, Incapable, Mode, PolicyMode};
-use crate::request::{Seen, Token};
+use crate::request::{Seen, Texts, Token};
 use crate::row::SubjectRow;
 use crate::rules::{LocationClass, Profile};
 use crate::time::UnixMillis;
@@ -357,7 +357,7 @@ impl<'a> Subject<'a> {
     }
 
     /// P4: by events where the group has a baseline, else by the token.
-    fn is_member(&self, group: (u32, ObjectKey), claim: Option<&[String]>, side: Side) -> Known {
+    fn is_member(&self, group: (u32, ObjectKey), claim: Option<Texts<'_>>, side: Side) -> Known {
         let (number, id) = group;
         if let Some(group) = self.directory.group(number)
             && group.members.is_known()
@@ -366,7 +366,7 @@ impl<'a> Subject<'a> {
                 self.number.is_some_and(|subject| group.members.contains(subject, side)),
             );
         }
-        let is_it = |text: &String| Id::parse(text).is_ok_and(|named| named.key() == id);
+        let is_it = |text| Id::parse(text).is_ok_and(|named| named.key() == id);
         claim.map_or(Known::Unknown, |claim| Known::of(claim.iter().any(is_it)))
     }
 

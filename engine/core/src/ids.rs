@@ -219,11 +219,17 @@ pub(crate) fn check(id: &str) -> Result<(), InvalidId> {
         Err(InvalidId::Empty)
     } else if id.len() > limits::ID_BYTES_MAX {
         Err(InvalidId::TooLong(id.len()))
-    } else if id.chars().any(char::is_control) {
+    } else if !is_printable(id) && id.chars().any(char::is_control) {
         Err(InvalidId::ControlCharacter)
     } else {
         Ok(())
     }
+}
+
+/// Whether a text is visible ASCII and blanks, as most are. Without an early end: a few instructions for all bytes at
+/// once.
+fn is_printable(text: &str) -> bool {
+    text.bytes().fold(true, |is, byte| is & matches!(byte, b' '..=b'~'))
 }
 
 /// The 128 bits of `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx`, in either case; `None` for anything else.

@@ -5,6 +5,7 @@
 //! presented, and [`crate::decide`] turns it into an answer (D1), as it does where nobody who is believed
 //! vouches for what was presented ([`Unusable`]).
 
+use std::fmt;
 use std::net::IpAddr;
 
 use crate::ids::{Id, InvalidId, NameText};
@@ -34,7 +35,7 @@ pub enum Seen {
 }
 
 /// The claims that decisions read, as they came.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Claims<'a> {
     /// `iss`.
     pub issuer: Option<&'a str>,
@@ -59,7 +60,7 @@ pub struct Claims<'a> {
     /// Whether `xms_cc` announces that the client answers challenges: see [`announces_cp1`].
     pub answers_challenges: bool,
     /// `aud`.
-    pub audiences: &'a [String],
+    pub audiences: Texts<'a>,
     /// `ipaddr`: the address that the identity provider saw.
     pub address: Option<&'a str>,
     /// `acct`: 1 is a guest.
@@ -69,12 +70,24 @@ pub struct Claims<'a> {
     /// `idtyp`: `app` is a workload identity.
     pub identity_type: Option<&'a str>,
     /// `groups`; `None` where the token has none, or too many to name.
-    pub groups: Option<&'a [String]>,
+    pub groups: Option<Texts<'a>>,
     /// `wids`: the user's roles.
-    pub roles: Option<&'a [String]>,
+    pub roles: Option<Texts<'a>>,
     /// The claim that the issuer marks judged tokens with (D5).
     pub judged: Option<&'a str>,
 }
+
+/// The texts of a claim that is a list, wherever they stand.
+#[derive(Clone, Copy)]
+pub enum Texts<'a> {
+    /// Each by itself.
+    Listed(&'a [String]),
+    /// In these bytes.
+    Within(&'a [u8], Next),
+}
+
+/// The first text in bytes, and what stands behind it.
+pub type Next = fn(&[u8]) -> Option<(&str, &[u8])>;
 
 /// A token whose claims have the right shape.
 #[derive(Clone, Copy, Debug)]
@@ -90,13 +103,13 @@ pub struct Token<'a> {
     pub(crate) client: Option<Id<'a>>,
     pub(crate) device: Option<Id<'a>>,
     pub(crate) answers_challenges: bool,
-    pub(crate) audiences: &'a [String],
+    pub(crate) audiences: Texts<'a>,
     pub(crate) address: Option<IpAddr>,
     pub(crate) is_guest: bool,
     pub(crate) is_workload: bool,
     pub(crate) authenticated: Option<i64>,
-    pub(crate) groups: Option<&'a [String]>,
-    pub(crate) roles: Option<&'a [String]>,
+    pub(crate) groups: Option<Texts<'a>>,
+    pub(crate) roles: Option<Texts<'a>>,
     pub(crate) judged: Option<&'a str>,
 }
 
@@ -216,6 +229,43 @@ impl<'a> Token<'a> {
         let listed = |client: Id<'_>| profile.incapable_clients.contains(&client.key());
         self.answers_challenges
             && (profile.incapable_clients.is_empty() || !self.client.is_some_and(listed))
+    }
+}
+
+impl<'a> Texts<'a> {
+    /// Each of them.
+    pub fn iter(self) -> impl Iterator<Item = &'a str> {
+        let mut rest = self;
+        std::iter::from_fn(move || match &mut rest {
+            Texts::Listed(texts) => {
+                let (first, behind) = texts.split_first()?;
+                *texts = behind;
+                Some(first.as_str())
+            }
+            Texts::Within(bytes, next) => {
+                let (first, behind) = next(bytes)?;
+                *bytes = behind;
+                Some(first)
+            }
+        })
+    }
+}
+
+impl Default for Texts<'_> {
+    fn default() -> Self {
+        Self::Listed(&[])
+    }
+}
+
+impl fmt::Debug for Texts<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+impl PartialEq for Texts<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
     }
 }
 

@@ -3,7 +3,7 @@
 //! Rules come from configuration, are part of every snapshot, and never change while the process
 //! runs. Bad configuration never starts: constructors refuse what can't be meant.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use crate::event::RiskLevel;
@@ -81,8 +81,8 @@ pub struct Judged {
 /// The tenants that an issuer speaks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IssuerTenants {
-    /// These.
-    Named(HashSet<Name>),
+    /// These: mostly one, which is compared sooner than hashed.
+    Named(BTreeSet<Name>),
     /// The one that stands in the issuer itself, in place of `{tenant}`.
     InName,
     /// All, in so many words.

@@ -1,6 +1,6 @@
 //! The claims of a token, as core reads them.
 
-use caed_core::request::{Claims, Token, Unusable, announces_cp1};
+use caed_core::request::{Claims, Texts, Token, Unusable, announces_cp1};
 use caed_proto::v1;
 use serde_json::{Map, Value};
 
@@ -123,6 +123,17 @@ fn names(names: &[&str]) -> Vec<String> {
 
 /// Reads a token's claims.
 pub fn token(claims: &v1::TokenClaims) -> Result<Token<'_>, Unusable> {
+    Token::parse(&of(claims))
+}
+
+/// The values of a claim that a token may have.
+const fn listed(claim: &v1::ClaimValues) -> Texts<'_> {
+    let v1::ClaimValues { values } = claim;
+    Texts::Listed(values.as_slice())
+}
+
+/// Claims, as core reads them.
+pub fn of(claims: &v1::TokenClaims) -> Claims<'_> {
     let v1::TokenClaims {
         iss,
         tid,
@@ -144,7 +155,7 @@ pub fn token(claims: &v1::TokenClaims) -> Result<Token<'_>, Unusable> {
         wids,
         judged,
     } = claims;
-    Token::parse(&Claims {
+    Claims {
         issuer: iss.as_deref(),
         tenant: tid.as_deref(),
         subject: sub.as_deref(),
@@ -156,15 +167,15 @@ pub fn token(claims: &v1::TokenClaims) -> Result<Token<'_>, Unusable> {
         client: azp.as_deref(),
         device: deviceid.as_deref(),
         answers_challenges: xms_cc.iter().any(|value| announces_cp1(value)),
-        audiences: aud,
+        audiences: Texts::Listed(aud),
         address: ipaddr.as_deref(),
         account_kind: *acct,
         authenticated: *auth_time,
         identity_type: idtyp.as_deref(),
-        groups: groups.as_ref().map(|claim| claim.values.as_slice()),
-        roles: wids.as_ref().map(|claim| claim.values.as_slice()),
+        groups: groups.as_ref().map(listed),
+        roles: wids.as_ref().map(listed),
         judged: judged.as_deref(),
-    })
+    }
 }
 
 /// Reads the payload of a token, already decoded: one JSON object, with the usual [`Names`]. Claims that no

@@ -6,6 +6,7 @@
 //! | module | noun |
 //! |---|---|
 //! | [`native`] | caed's own events |
+//! | [`asked`] | what is asked |
 //! | [`claims`] | the claims of a token |
 //! | [`countries`] | a database of countries |
 //! | [`graph`] | Microsoft Graph's JSON of conditional access, as those events |
@@ -13,6 +14,7 @@
 //! | [`parts`] | a version that needs several records |
 //! | [`limits`] | bounds |
 
+pub mod asked;
 pub mod claims;
 pub mod countries;
 mod directory;

@@ -4,7 +4,7 @@
 //! and the count of what was answered.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -39,7 +39,7 @@ pub struct Pdp {
 /// The least age that a token of each issuer had when it was decided about: so far at the most the issuer dates
 /// `iat` back (D3).
 #[derive(Debug)]
-struct TokenAges(HashMap<String, AtomicI64>);
+struct TokenAges(BTreeMap<String, AtomicI64>);
 
 /// Whether a process should be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

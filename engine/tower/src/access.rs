@@ -139,7 +139,7 @@ impl Access {
         };
         let believed = self.verifier.verify(token.as_bytes()).await;
         let believed = believed.map_err(|refused| (refused.unusable(), refused.to_string()));
-        let believed = believed.and_then(|claims| match self.route.check(&claims) {
+        let believed = believed.and_then(|claims| match self.route.check(&claims::of(&claims)) {
             Ok(()) => Ok(claims),
             Err(problem) => Err((Unusable::Unverified, problem.to_string())),
         });

@@ -6,8 +6,10 @@
 
 use std::sync::LazyLock;
 
+use caed_core::request::{Claims, Texts};
+use caed_decode::asked::Given;
 use caed_decode::claims::{self, InvalidPayload, Names};
-use caed_proto::v1::{ClaimValues, TokenClaims};
+use caed_proto::v1::TokenClaims;
 use serde_json::{Map, Value};
 
 use crate::issuer::Issuers;
@@ -51,67 +53,75 @@ pub(crate) fn members(
 }
 
 /// Checks that every claim that is given is the token's. A token may say more.
-pub(crate) fn agree(
+pub(crate) fn agree<'g>(
     token: &[u8],
-    given: &TokenClaims,
+    given: impl Into<Given<'g>>,
     issuers: &Issuers,
 ) -> Result<(), Disagreement> {
     let Parts { payload, .. } = Parts::of(token).map_err(|_| Disagreement::Form)?;
     let payload = token::decoded(payload).map_err(Disagreement::Payload)?;
     let said = members(payload, issuers).map_err(Disagreement::Claims)?;
-    let text = |given: &Option<String>, said: &Option<String>| given.is_none() || given == said;
-    let number = |given: Option<i64>, said: Option<i64>| given.is_none() || given == said;
-    let list = |given: &[String], said: &[String]| given.is_empty() || given == said;
-    let values =
-        |given: &Option<ClaimValues>, said: &Option<ClaimValues>| given.is_none() || given == said;
-    let TokenClaims {
-        iss,
-        tid,
-        sub,
-        iat,
-        exp,
-        nbf,
-        sid,
-        jti,
-        azp,
-        deviceid,
-        xms_cc,
-        aud,
-        ipaddr,
-        acct,
-        auth_time,
-        idtyp,
+    let (Given { claims: given, capabilities }, said) = (given.into(), Given::from(&said));
+    let (said, said_capabilities) = (said.claims, said.capabilities);
+    let Claims {
+        issuer,
+        tenant,
+        subject,
+        issued_at,
+        expires,
+        not_before,
+        session,
+        token_id,
+        client,
+        device,
+        // By the capabilities.
+        answers_challenges: _,
+        audiences,
+        address,
+        account_kind,
+        authenticated,
+        identity_type,
         groups,
-        wids,
+        roles,
         judged,
     } = given;
     for (agrees, claim) in [
-        (text(iss, &said.iss), "iss"),
+        (agrees(issuer, said.issuer), "iss"),
         // Where the token has none, the tenant may be the one that its issuer speaks for.
-        (said.tid.is_none() || text(tid, &said.tid), "tid"),
-        (text(sub, &said.sub), "sub"),
-        (number(*iat, said.iat), "iat"),
-        (number(*exp, said.exp), "exp"),
-        (number(*nbf, said.nbf), "nbf"),
-        (text(sid, &said.sid), "sid"),
-        (text(jti, &said.jti), "jti"),
-        (text(azp, &said.azp), "azp"),
-        (text(deviceid, &said.deviceid), "deviceid"),
-        (list(xms_cc, &said.xms_cc), "xms_cc"),
-        (list(aud, &said.aud), "aud"),
-        (text(ipaddr, &said.ipaddr), "ipaddr"),
-        (number(*acct, said.acct), "acct"),
-        (number(*auth_time, said.auth_time), "auth_time"),
-        (text(idtyp, &said.idtyp), "idtyp"),
-        (values(groups, &said.groups), "groups"),
-        (values(wids, &said.wids), "wids"),
-        (text(judged, &said.judged), "judged"),
+        (said.tenant.is_none() || agrees(tenant, said.tenant), "tid"),
+        (agrees(subject, said.subject), "sub"),
+        (agrees(issued_at, said.issued_at), "iat"),
+        (agrees(expires, said.expires), "exp"),
+        (agrees(not_before, said.not_before), "nbf"),
+        (agrees(session, said.session), "sid"),
+        (agrees(token_id, said.token_id), "jti"),
+        (agrees(client, said.client), "azp"),
+        (agrees(device, said.device), "deviceid"),
+        (agrees(listed(capabilities), Some(said_capabilities)), "xms_cc"),
+        (agrees(listed(audiences), Some(said.audiences)), "aud"),
+        (agrees(address, said.address), "ipaddr"),
+        (agrees(account_kind, said.account_kind), "acct"),
+        (agrees(authenticated, said.authenticated), "auth_time"),
+        (agrees(identity_type, said.identity_type), "idtyp"),
+        (agrees(groups, said.groups), "groups"),
+        (agrees(roles, said.roles), "wids"),
+        (agrees(judged, said.judged), "judged"),
     ] {
         if !agrees {
             return Err(Disagreement::Claim(claim));
         }
     }
     Ok(())
+}
+
+/// Whether a claim that may be given is the one that the token has.
+fn agrees<T: Copy + PartialEq>(given: Option<T>, said: Option<T>) -> bool {
+    given.is_none() || given == said
+}
+
+/// A list that is given, where it is.
+fn listed(texts: Texts<'_>) -> Option<Texts<'_>> {
+    texts.iter().next().map(|_| texts)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use caed_decode::asked::Given;
 use caed_decode::claims::InvalidPayload;
 use caed_proto::v1::TokenClaims;
 use serde_json::{Map, Value};
@@ -101,7 +102,7 @@ impl Verifier {
     }
 
     /// Checks that claims are those of a token, which somebody else has verified (T2).
-    pub fn agrees(&self, token: &[u8], given: &TokenClaims) -> Result<(), Disagreement> {
+    pub fn agrees(&self, token: &[u8], given: Given<'_>) -> Result<(), Disagreement> {
         agreement::agree(token, given, &self.0.issuers)
     }
 

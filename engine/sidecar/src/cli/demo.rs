@@ -353,7 +353,7 @@ fn summary(enforced: &[Duration], steps: usize, wrong: usize) {
 fn config(folder: &tempfile::TempDir) -> anyhow::Result<Config> {
     let issuer = Issuer {
         name: ISSUER.to_owned(),
-        tenants: IssuerTenants::Named(HashSet::from([Name::parse(TENANT)?])),
+        tenants: IssuerTenants::Named([Name::parse(TENANT)?].into()),
         issue_time_skew: Duration::ZERO,
         authorization_uri: Some(format!("{ISSUER}/authorize")),
         judged: Judged::default(),

@@ -15,6 +15,7 @@
 pub(crate) mod convert;
 
 use caed_core::refusal::HttpRefusal;
+use caed_decode::asked::Asked;
 use caed_proto::v1;
 use caed_trust::route::Route;
 
@@ -88,7 +89,8 @@ pub(crate) async fn ask(parts: &Parts, rights: Rights, mut told: Told) -> Answer
     let Some(Question { request, route }) = convert::question(told) else {
         return convert::without_token();
     };
-    match native::answered(parts, &request, &route, rights).await {
+    let asked = Asked::from(&request);
+    match native::answered(parts, &asked, &route, rights).await {
         Ok(answered) => convert::answer(&answered, ours),
         // Not the client's fault, nor what it should be told.
         Err(status) => convert::unasked(status.message()),

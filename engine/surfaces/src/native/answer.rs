@@ -3,6 +3,7 @@
 //! What gateways ask, each in its own dialect, is asked here as an API would ask it, so that no gateway can be
 //! answered otherwise than the rest.
 
+use caed_decode::asked::{Asked, Token};
 use caed_proto::v1;
 use caed_trust::route::Route;
 use tonic::Status;
@@ -25,23 +26,21 @@ pub(crate) struct Answered<'r> {
 /// The token first: it may wait for keys, and what is decided by is as new as the answer.
 pub(crate) async fn answered<'r>(
     parts: &'r Parts,
-    request: &'r v1::EvaluateRequest,
+    asked: &'r Asked<'r>,
     route: &Route,
     rights: Rights,
 ) -> Result<Answered<'r>, Status> {
-    check_vouched(request, rights)?;
-    let belief = Belief::of(request, route, parts, || "token".to_owned()).await?;
+    check_vouched(asked, rights)?;
+    let belief = Belief::of(asked, route, parts, || "token".to_owned()).await?;
     let moment = parts.pdp.moment();
-    let reply = convert::evaluate(&moment, request, &belief)?;
+    let reply = convert::evaluate(&moment, asked, &belief)?;
     Ok(Answered { belief, moment, reply })
 }
 
 /// Claims count only from those who are believed about them (T2).
-pub(super) fn check_vouched(request: &v1::EvaluateRequest, rights: Rights) -> Result<(), Status> {
-    match request.token {
-        Some(v1::evaluate_request::Token::Claims(_)) => {
-            rights.demand(Right::Vouch).map_err(Status::permission_denied)
-        }
-        Some(v1::evaluate_request::Token::Jwt(_)) | None => Ok(()),
+pub(super) fn check_vouched(asked: &Asked<'_>, rights: Rights) -> Result<(), Status> {
+    match asked.token {
+        Some(Token::Claims(_)) => rights.demand(Right::Vouch).map_err(Status::permission_denied),
+        Some(Token::Jwt(_)) | None => Ok(()),
     }
 }

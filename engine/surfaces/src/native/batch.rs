@@ -1,5 +1,6 @@
 //! Many requests in one call, answered from one snapshot.
 
+use caed_decode::asked::{self, Asked};
 use caed_proto::v1;
 use caed_trust::route::Route;
 use futures_util::FutureExt;
@@ -10,39 +11,65 @@ use super::answer::check_vouched;
 use super::belief::Belief;
 use super::{Parts, convert};
 use crate::limits;
-use crate::rights::Rights;
+use crate::rights::{Right, Rights};
 
 /// Answers a batch. The tokens first: some may wait for keys, and what is decided by is as new as the answers.
 pub(crate) async fn evaluate_batch(
     parts: &Parts,
-    request: &v1::EvaluateBatchRequest,
+    requests: &[Asked<'_>],
     rights: Rights,
 ) -> Result<v1::EvaluateBatchReply, Status> {
-    let v1::EvaluateBatchRequest { requests } = request;
-    convert::check_batch(requests)?;
-    requests.iter().try_for_each(|request| check_vouched(request, rights))?;
+    convert::check_batch(requests.len())?;
+    requests.iter().try_for_each(|asked| check_vouched(asked, rights))?;
     let beliefs = beliefs(parts, requests).await?;
     let moment = parts.pdp.moment();
     let mut replies = Vec::with_capacity(requests.len());
-    for (request, belief) in requests.iter().zip(&beliefs) {
+    for (asked, belief) in requests.iter().zip(&beliefs) {
         if !replies.is_empty() && replies.len() % limits::DECISIONS_IN_A_ROW == 0 {
             // Others of this thread wait, too.
             tokio::task::yield_now().await;
         }
-        replies.push(convert::evaluate(&moment, request, belief)?);
+        replies.push(convert::evaluate(&moment, asked, belief)?);
     }
     let knowledge = Some(convert::knowledge_of(&moment, &parts.topics));
     Ok(v1::EvaluateBatchReply { replies, knowledge })
 }
 
-/// What is believed of each: most need no verification, and the others are verified several at once.
-async fn beliefs<'r>(
+/// Answers a batch of claims where it stands, each request before the next is read: for none of them anybody waits.
+/// `None` where the batch is another one, or its caller may not vouch.
+pub(crate) async fn evaluate_given(
     parts: &Parts,
-    requests: &'r [v1::EvaluateRequest],
-) -> Result<Vec<Belief<'r>>, Status> {
+    batch: &[u8],
+    rights: Rights,
+    mut answer: impl FnMut(v1::EvaluateReply),
+) -> Option<Result<v1::Knowledge, Status>> {
+    let requests = asked::all_given(batch).filter(|_| rights.may(Right::Vouch))?;
+    if let Err(status) = convert::check_batch(requests.len()) {
+        return Some(Err(status));
+    }
+    let (route, moment) = (Route::default(), parts.pdp.moment());
+    for (index, request) in requests.into_iter().enumerate() {
+        if index > 0 && index % limits::DECISIONS_IN_A_ROW == 0 {
+            // Others of this thread wait, too.
+            tokio::task::yield_now().await;
+        }
+        let mut decoded = None;
+        let asked = Asked::decode(request, &mut decoded).ok()?;
+        let belief = Belief::of(&asked, &route, parts, || format!("requests[{index}].token"));
+        let reply = belief.await.and_then(|belief| convert::evaluate(&moment, &asked, &belief));
+        match reply {
+            Ok(reply) => answer(reply),
+            Err(status) => return Some(Err(status)),
+        }
+    }
+    Some(Ok(convert::knowledge_of(&moment, &parts.topics)))
+}
+
+/// What is believed of each: most need no verification, and the others are verified several at once.
+async fn beliefs<'r>(parts: &Parts, requests: &'r [Asked<'r>]) -> Result<Vec<Belief<'r>>, Status> {
     let route = &Route::default();
-    let belief = |(index, request)| {
-        Belief::of(request, route, parts, move || format!("requests[{index}].token"))
+    let belief = |(index, asked)| {
+        Belief::of(asked, route, parts, move || format!("requests[{index}].token"))
     };
     let mut beliefs = Vec::with_capacity(requests.len());
     let mut rest = requests.iter().enumerate();

@@ -6,7 +6,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use caed_core::request::{Seen, Token, Unusable};
+use caed_core::request::{Claims, Seen, Token, Unusable};
+use caed_decode::asked::{self, Asked};
 use caed_decode::claims;
 use caed_proto::v1;
 use caed_trust::address::{Chain, Client, Forwarding, Header, Unknown};
@@ -29,7 +30,7 @@ pub(crate) struct Belief<'r> {
 #[derive(Clone, Debug)]
 enum Presented<'r> {
     /// The caller vouches for its claims.
-    Given(&'r v1::TokenClaims),
+    Given(&'r Claims<'r>),
     /// It was verified here.
     Verified(Arc<v1::TokenClaims>),
     /// It is not believed, for this reason.
@@ -39,27 +40,28 @@ enum Presented<'r> {
 impl<'r> Belief<'r> {
     /// Verifies what there is to verify; `field` names the token where there is none.
     pub(super) async fn of(
-        request: &'r v1::EvaluateRequest,
+        asked: &'r Asked<'r>,
         route: &Route,
         parts: &Parts,
         field: impl Fn() -> String,
     ) -> Result<Self, Status> {
-        use v1::evaluate_request::Token;
-        let v1::EvaluateRequest { token, profile: _, client, presented } = request;
+        let Asked { token, profile: _, client, presented } = asked;
         let token = match token {
-            Some(Token::Claims(claims)) if presented.is_empty() => Presented::Given(claims),
-            Some(Token::Claims(claims)) => {
-                match parts.verifier.agrees(presented.as_bytes(), claims) {
-                    Ok(()) => Presented::Given(claims),
+            Some(asked::Token::Claims(given)) if presented.is_empty() => {
+                Presented::Given(&given.claims)
+            }
+            Some(asked::Token::Claims(given)) => {
+                match parts.verifier.agrees(presented.as_bytes(), *given) {
+                    Ok(()) => Presented::Given(&given.claims),
                     Err(problem) => Presented::Refused(Unusable::Unverified, problem.to_string()),
                 }
             }
-            Some(Token::Jwt(_)) if !presented.is_empty() => {
+            Some(asked::Token::Jwt(_)) if !presented.is_empty() => {
                 return Err(Status::invalid_argument(
                     "presented: goes with claims; a jwt is itself what is presented",
                 ));
             }
-            Some(Token::Jwt(token)) => match parts.verifier.verify(token.as_bytes()).await {
+            Some(asked::Token::Jwt(token)) => match parts.verifier.verify(token.as_bytes()).await {
                 Ok(claims) => Presented::Verified(claims),
                 Err(refused) => Presented::Refused(refused.unusable(), refused.to_string()),
             },
@@ -78,7 +80,7 @@ impl<'r> Belief<'r> {
     /// The token, as decisions read it.
     pub(crate) fn token(&self) -> Result<Token<'_>, Unusable> {
         match &self.token {
-            Presented::Given(claims) => claims::token(claims),
+            Presented::Given(claims) => Token::parse(claims),
             Presented::Verified(claims) => claims::token(claims),
             Presented::Refused(unusable, _) => Err(*unusable),
         }
@@ -113,15 +115,15 @@ impl<'r> Belief<'r> {
     /// The address that counted, and why that one.
     pub(super) fn address(
         &self,
-        client: Option<&v1::ClientAddress>,
+        client: Option<&asked::Client<'_>>,
         forwarding: &Forwarding,
     ) -> v1::SeenAddress {
+        use asked::Client;
         use v1::AddressBasis as Basis;
-        use v1::client_address::Is;
-        let (given, detail) = match client.and_then(|client| client.is.as_ref()) {
-            Some(Is::Ip(text)) => (text.clone(), String::new()),
-            Some(Is::Forwarded(chain)) => (chain_text(chain, forwarding.header), self.entry()),
-            Some(Is::NoneByNature(_)) | None => (String::new(), String::new()),
+        let (given, detail) = match client {
+            Some(Client::Ip(text)) => ((*text).to_owned(), String::new()),
+            Some(Client::Forwarded(chain)) => (chain_text(chain, forwarding.header), self.entry()),
+            Some(Client::NoneByNature(_)) | None => (String::new(), String::new()),
         };
         let address = match self.seen {
             Seen::At(address) => address.to_string(),
@@ -156,12 +158,12 @@ impl<'r> Belief<'r> {
 impl Presented<'_> {
     /// The token, unless it is not for its route.
     fn on(self, route: &Route) -> Self {
-        let claims = match &self {
-            Self::Given(claims) => claims,
-            Self::Verified(claims) => &**claims,
+        let checked = match &self {
+            Self::Given(claims) => route.check(claims),
+            Self::Verified(claims) => route.check(&claims::of(claims)),
             Self::Refused(..) => return self,
         };
-        match route.check(claims) {
+        match checked {
             Ok(()) => self,
             Err(problem) => Self::Refused(Unusable::Unverified, problem.to_string()),
         }
@@ -170,17 +172,15 @@ impl Presented<'_> {
 
 /// The address, or that there is none to believe (D6).
 fn seen_of(
-    client: Option<&v1::ClientAddress>,
+    client: Option<&asked::Client<'_>>,
     forwarding: &Forwarding,
 ) -> (Seen, Option<Result<Client, Unknown>>) {
-    use v1::client_address::Is;
-    let is = client.and_then(|client| client.is.as_ref());
-    let seen = match is {
-        Some(Is::Ip(text)) => {
+    let seen = match client {
+        Some(asked::Client::Ip(text)) => {
             text.parse::<IpAddr>().map_or(Seen::Unknown, |address| Seen::At(address.to_canonical()))
         }
-        Some(Is::NoneByNature(true)) => Seen::NoneByNature,
-        Some(Is::Forwarded(chain)) => {
+        Some(asked::Client::NoneByNature(true)) => Seen::NoneByNature,
+        Some(asked::Client::Forwarded(chain)) => {
             let told = forwarding.client(&Chain {
                 peer: chain.peer.parse().ok(),
                 lines: lines(chain, forwarding.header),
@@ -188,7 +188,7 @@ fn seen_of(
             let seen = told.as_ref().map_or(Seen::Unknown, |client| Seen::At(client.address));
             return (seen, Some(told));
         }
-        Some(Is::NoneByNature(false)) | None => Seen::Unknown,
+        Some(asked::Client::NoneByNature(false)) | None => Seen::Unknown,
     };
     (seen, None)
 }

@@ -17,11 +17,12 @@ use caed_core::decision::{
 use caed_core::ingest::{Ingest, Quarantined};
 use caed_core::log_view::{LogView, PartitionView};
 use caed_core::position::{Frontier, Position, Reached, Topics};
-use caed_core::request::{Seen, Token, Unusable};
+use caed_core::request::{Token, Unusable};
 use caed_core::rules::Profile;
 use caed_core::sink::{Accepted, AppendError, Notice};
 use caed_core::snapshot::Counts;
 use caed_core::time::UnixSeconds;
+use caed_decode::asked::Asked;
 use caed_proto::v1;
 use tonic::{Code, Status};
 
@@ -29,38 +30,22 @@ use super::belief::Belief;
 use crate::limits;
 use crate::pdp::Moment;
 
-/// What is asked.
-struct Asked<'a> {
-    token: Result<Token<'a>, Unusable>,
-    profile: &'a Profile,
-    seen: Seen,
-}
-
-impl<'a> Asked<'a> {
-    fn of(
-        moment: &'a Moment<'_>,
-        request: &v1::EvaluateRequest,
-        belief: &'a Belief<'_>,
-    ) -> Result<Self, Status> {
-        let v1::EvaluateRequest { profile, client: _, token: _, presented: _ } = request;
-        let profile = moment.profile(profile).ok_or_else(|| {
-            let known = moment.profile_names().collect::<Vec<_>>().join(", ");
-            Status::invalid_argument(format!(
-                "profile: `{profile}` is not known; known are {known}"
-            ))
-        })?;
-        Ok(Self { token: belief.token(), profile, seen: belief.seen })
-    }
+/// The profile of that name.
+fn profile<'m>(moment: &'m Moment<'_>, name: &str) -> Result<&'m Profile, Status> {
+    moment.profile(name).ok_or_else(|| {
+        let known = moment.profile_names().collect::<Vec<_>>().join(", ");
+        Status::invalid_argument(format!("profile: `{name}` is not known; known are {known}"))
+    })
 }
 
 /// Answers one request.
 pub(super) fn evaluate(
     moment: &Moment<'_>,
-    request: &v1::EvaluateRequest,
+    asked: &Asked<'_>,
     belief: &Belief<'_>,
 ) -> Result<v1::EvaluateReply, Status> {
-    let Asked { token, profile, seen } = Asked::of(moment, request, belief)?;
-    let decision = moment.decide(token, profile, seen);
+    let (token, profile) = (belief.token(), profile(moment, asked.profile)?);
+    let decision = moment.decide(token, profile, belief.seen);
     Ok(reply_of(moment, &decision, token.as_ref(), belief))
 }
 
@@ -283,8 +268,8 @@ pub(super) fn append_status(error: &AppendError) -> Status {
 }
 
 /// Bounds of a batch of requests.
-pub(super) fn check_batch(requests: &[v1::EvaluateRequest]) -> Result<(), Status> {
-    check_count("requests", requests.len(), limits::BATCH_REQUESTS_MAX)
+pub(super) fn check_batch(requests: usize) -> Result<(), Status> {
+    check_count("requests", requests, limits::BATCH_REQUESTS_MAX)
 }
 
 const fn verdict_of(verdict: Verdict) -> v1::Verdict {

@@ -11,8 +11,9 @@ mod replies;
 mod service;
 
 pub(crate) use answer::{Answered, answered};
-pub(crate) use batch::evaluate_batch;
+pub(crate) use batch::{evaluate_batch, evaluate_given};
 pub(crate) use convert::issuers::issuers;
+pub(crate) use replies::Replies;
 
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ use caed_core::ingest::Ingest;
 use caed_core::log_view::LogView;
 use caed_core::position::Topics;
 use caed_core::sink::EventSink;
+use caed_decode::asked::Asked;
 use caed_proto::v1;
 use caed_proto::v1::access_evaluation_server::AccessEvaluationServer;
 use caed_proto::v1::event_publisher_server::EventPublisherServer;
@@ -114,10 +116,10 @@ fn whoever_may_anything(request: Request<()>) -> Result<Request<()>, Status> {
 /// Answers one request, and tells what it knew.
 pub(crate) async fn evaluate(
     parts: &Parts,
-    request: &v1::EvaluateRequest,
+    asked: &Asked<'_>,
     rights: Rights,
 ) -> Result<v1::EvaluateReply, Status> {
-    let answered = answered(parts, request, &Route::default(), rights).await?;
+    let answered = answered(parts, asked, &Route::default(), rights).await?;
     let Answered { belief: _, moment, mut reply } = answered;
     reply.knowledge = Some(convert::knowledge_of(&moment, &parts.topics));
     Ok(reply)
@@ -128,11 +130,11 @@ pub(crate) fn explain(
     parts: &Parts,
     request: &v1::EvaluateRequest,
 ) -> Result<v1::ExplainReply, Status> {
-    let route = Route::default();
-    let belief = Belief::of(request, &route, parts, || "token".to_owned());
+    let (asked, route) = (Asked::from(request), Route::default());
+    let belief = Belief::of(&asked, &route, parts, || "token".to_owned());
     let belief = Handle::current().block_on(belief)?;
     let moment = parts.pdp.moment();
-    let mut reply = convert::explain::explain(&moment, request, &belief, parts)?;
+    let mut reply = convert::explain::explain(&moment, &asked, &belief, parts)?;
     if let Some(decision) = &mut reply.decision {
         decision.knowledge = Some(convert::knowledge_of(&moment, &parts.topics));
     }

@@ -4,9 +4,12 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
+use caed_decode::asked::Asked;
 use caed_proto::v1;
 use futures_util::future::{BoxFuture, ready};
 use futures_util::stream::{FuturesOrdered, Stream, StreamExt};
+use prost::DecodeError;
 use tonic::Status;
 
 use super::Parts;
@@ -17,7 +20,7 @@ type Reply = Result<v1::EvaluateReply, Status>;
 
 /// Replies are made as they are read, so a client that does not read slows its own requests. A token that waits for
 /// keys holds up the answers behind it, and no verification.
-pub(super) struct Replies<Requests> {
+pub(crate) struct Replies<Requests> {
     parts: Arc<Parts>,
     rights: Rights,
     /// Until its end.
@@ -27,14 +30,47 @@ pub(super) struct Replies<Requests> {
 }
 
 impl<Requests> Replies<Requests> {
-    pub(super) fn new(parts: Arc<Parts>, rights: Rights, requests: Requests) -> Self {
+    pub(crate) fn new(parts: Arc<Parts>, rights: Rights, requests: Requests) -> Self {
         Self { parts, rights, requests: Some(requests), waiting: FuturesOrdered::new() }
     }
 }
 
-impl<Requests> Stream for Replies<Requests>
+/// A question, as it came.
+pub(crate) trait Question: Send + Sync + 'static {
+    /// What is asked. What the generated code must read is put there.
+    fn asked<'a>(
+        &'a self,
+        decoded: &'a mut Option<v1::EvaluateRequest>,
+    ) -> Result<Asked<'a>, DecodeError>;
+}
+
+impl Question for v1::EvaluateRequest {
+    fn asked<'a>(&'a self, _: &'a mut Option<Self>) -> Result<Asked<'a>, DecodeError> {
+        Ok(Asked::from(self))
+    }
+}
+
+impl Question for Bytes {
+    fn asked<'a>(
+        &'a self,
+        decoded: &'a mut Option<v1::EvaluateRequest>,
+    ) -> Result<Asked<'a>, DecodeError> {
+        Asked::decode(self, decoded)
+    }
+}
+
+async fn reply(parts: &Parts, question: &impl Question, rights: Rights) -> Reply {
+    let mut decoded = None;
+    let asked = question.asked(&mut decoded);
+    // As tonic says it.
+    let asked = asked.map_err(|error| Status::internal(error.to_string()))?;
+    super::evaluate(parts, &asked, rights).await
+}
+
+impl<Requests, Asking> Stream for Replies<Requests>
 where
-    Requests: Stream<Item = Result<v1::EvaluateRequest, Status>> + Unpin,
+    Requests: Stream<Item = Result<Asking, Status>> + Unpin,
+    Asking: Question,
 {
     type Item = Reply;
 
@@ -51,13 +87,13 @@ where
                 }
                 Some(Err(status)) => Poll::Ready(Err(status)),
                 Some(Ok(request)) => {
-                    let reply = pin!(super::evaluate(parts, &request, *rights)).poll(context);
-                    if reply.is_pending() {
+                    let answered = pin!(reply(parts, &request, *rights)).poll(context);
+                    if answered.is_pending() {
                         let (parts, rights) = (Arc::clone(parts), *rights);
-                        let reply = async move { super::evaluate(&parts, &request, rights).await };
-                        waiting.push_back(Box::pin(reply));
+                        let answered = async move { reply(&parts, &request, rights).await };
+                        waiting.push_back(Box::pin(answered));
                     }
-                    reply
+                    answered
                 }
             };
             match reply {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use caed_core::position::Topics;
+use caed_decode::asked::Asked;
 use caed_proto::v1;
 use caed_proto::v1::access_evaluation_server::AccessEvaluation;
 use caed_proto::v1::event_publisher_server::EventPublisher;
@@ -65,7 +66,7 @@ impl AccessEvaluation for Service {
         request: Request<v1::EvaluateRequest>,
     ) -> Result<Response<v1::EvaluateReply>, Status> {
         let rights = Rights::in_request(request.extensions());
-        super::evaluate(&self.parts, request.get_ref(), rights).await.map(Response::new)
+        super::evaluate(&self.parts, &request.get_ref().into(), rights).await.map(Response::new)
     }
 
     async fn evaluate_batch(
@@ -73,7 +74,9 @@ impl AccessEvaluation for Service {
         request: Request<v1::EvaluateBatchRequest>,
     ) -> Result<Response<v1::EvaluateBatchReply>, Status> {
         let rights = Rights::in_request(request.extensions());
-        super::evaluate_batch(&self.parts, request.get_ref(), rights).await.map(Response::new)
+        let requests = &request.get_ref().requests;
+        let asked: Vec<_> = requests.iter().map(Asked::from).collect();
+        super::evaluate_batch(&self.parts, &asked, rights).await.map(Response::new)
     }
 
     type EvaluateStreamStream =

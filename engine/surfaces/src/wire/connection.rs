@@ -14,8 +14,8 @@ use http::Request;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{sleep, timeout};
 
-use super::direct::{Asks, Direct};
-use super::{Server, routed};
+use super::direct::{Direct, Way};
+use super::{Server, routed, streamed};
 use crate::limits;
 use crate::rights::Rights;
 
@@ -103,11 +103,16 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Calls<Io> {
 
     /// Answers a call here and now if that is possible, and in a task of its own if not.
     fn answer(&self, call: Call, context: &mut Context<'_>) {
-        if let Some(asks) = Asks::of(&call.0, self.rights) {
-            Direct::new(asks, call, self.rights).answer(&self.server, context);
-        } else {
-            let routes = self.server.routes.clone();
-            tokio::spawn(routed::answer(routes, self.rights, routed::unread(call)));
+        let (server, rights) = (&self.server, self.rights);
+        match Way::of(&call.0, rights) {
+            Some(Way::Streamed) => {
+                tokio::spawn(streamed::answer(Arc::clone(server), rights, call));
+            }
+            Some(Way::Direct(asks)) => Direct::new(asks, call, rights).answer(server, context),
+            None => {
+                let call = routed::unread(call);
+                tokio::spawn(routed::route(server.routes.clone(), rights, call));
+            }
         }
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{BufMut, Bytes, BytesMut};
+use caed_decode::asked::Asked;
 use caed_proto::ext_authz::CheckRequest;
 use caed_proto::ext_authz::authorization_server::SERVICE_NAME as AUTHORIZATION;
 use caed_proto::v1;
@@ -46,6 +47,15 @@ pub(super) enum Asks {
     Batch,
 }
 
+/// How a call that asks for decisions is answered.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Way {
+    /// All at once.
+    Direct(Asks),
+    /// As they are asked for.
+    Streamed,
+}
+
 /// What all messages are, before and after: gRPC, as protobuf.
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
@@ -55,20 +65,21 @@ const ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 /// Bytes before a message: whether it is compressed, and its length. SOURCE: gRPC over HTTP/2, Length-Prefixed-Message.
 const PREFIX_BYTES: usize = 5;
 
-impl Asks {
-    /// What a call of somebody with these rights asks for, if it is one of these.
+impl Way {
+    /// How a call of somebody with these rights is answered, if it is one of these.
     pub(super) fn of(request: &Request<RecvStream>, rights: Rights) -> Option<Self> {
         let (service, method) = request.uri().path().strip_prefix('/')?.split_once('/')?;
-        let asks = match (service, method) {
-            (ACCESS_EVALUATION, "Evaluate") => Self::Evaluate,
-            (AUTHORIZATION, "Check") => Self::Check,
-            (ACCESS_EVALUATION, "EvaluateBatch") => Self::Batch,
+        let way = match (service, method) {
+            (ACCESS_EVALUATION, "Evaluate") => Self::Direct(Asks::Evaluate),
+            (AUTHORIZATION, "Check") => Self::Direct(Asks::Check),
+            (ACCESS_EVALUATION, "EvaluateBatch") => Self::Direct(Asks::Batch),
+            (ACCESS_EVALUATION, "EvaluateStream") => Self::Streamed,
             _ => return None,
         };
         let is_grpc =
             request.method() == Method::POST && request.headers().get(CONTENT_TYPE) == Some(&GRPC);
         let is_plain = !request.headers().contains_key(ENCODING);
-        (is_grpc && is_plain && rights.may(Right::Decide)).then_some(asks)
+        (is_grpc && is_plain && rights.may(Right::Decide)).then_some(way)
     }
 }
 
@@ -121,7 +132,7 @@ impl Direct {
         }
         let Self { asks: _, rights, request, respond, first } = self;
         let request = request.map(|rest| Sent { first, rest });
-        routed::answer(server.routes.clone(), rights, (request, respond)).await;
+        routed::route(server.routes.clone(), rights, (request, respond)).await;
     }
 
     /// Reads until the end, or until the call is known to be odd.
@@ -195,8 +206,9 @@ async fn answered(
 ) -> Option<Result<Bytes, Status>> {
     Some(match asks {
         Asks::Evaluate => {
-            let request = v1::EvaluateRequest::decode(message).ok()?;
-            let reply = native::evaluate(&server.parts, &request, rights).await;
+            let mut decoded = None;
+            let asked = Asked::decode(message, &mut decoded).ok()?;
+            let reply = native::evaluate(&server.parts, &asked, rights).await;
             reply.map(|reply| framed(&reply))
         }
         Asks::Check => {
@@ -204,19 +216,56 @@ async fn answered(
             Ok(framed(&ext_authz::check(&server.parts, request, rights).await))
         }
         Asks::Batch => {
-            let request = v1::EvaluateBatchRequest::decode(message).ok()?;
-            let reply = native::evaluate_batch(&server.parts, &request, rights).await;
-            reply.map(|reply| framed(&reply))
+            let mut framed = Framed::new(message.len());
+            // What is written one after the other is one message, the batch's replies before what they knew.
+            let mut one = v1::EvaluateBatchReply::default();
+            let answer = |reply| {
+                one.replies.push(reply);
+                framed.add(&one);
+                one.replies.clear();
+            };
+            let answered = native::evaluate_given(&server.parts, message, rights, answer).await?;
+            answered.map(|knowledge| {
+                framed.add(&v1::EvaluateBatchReply {
+                    replies: Vec::new(),
+                    knowledge: Some(knowledge),
+                });
+                framed.done()
+            })
         }
     })
 }
 
 fn framed(message: &impl Message) -> Bytes {
-    let length = message.encoded_len();
-    let mut bytes = BytesMut::with_capacity(PREFIX_BYTES + length);
-    bytes.put_u8(0);
-    // A thousand answers of a few kilobytes each, at most.
-    bytes.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
-    message.encode_raw(&mut bytes);
-    bytes.freeze()
+    let mut framed = Framed::new(message.encoded_len());
+    framed.add(message);
+    framed.done()
+}
+
+/// A message on its way.
+struct Framed(BytesMut);
+
+impl Framed {
+    /// With room for so many bytes.
+    fn new(room: usize) -> Self {
+        let mut bytes = BytesMut::with_capacity(PREFIX_BYTES + room);
+        bytes.put_bytes(0, PREFIX_BYTES);
+        Self(bytes)
+    }
+
+    /// Writes some of its fields.
+    fn add(&mut self, fields: &impl Message) {
+        fields.encode_raw(&mut self.0);
+    }
+
+    fn done(mut self) -> Bytes {
+        // A thousand answers of a few kilobytes each, at most.
+        let length = u32::try_from(self.0.len() - PREFIX_BYTES).unwrap_or(u32::MAX);
+        if let Some((_, prefix)) =
+            self.0.first_chunk_mut::<PREFIX_BYTES>().and_then(|prefix| prefix.split_first_mut())
+        {
+            prefix.copy_from_slice(&length.to_be_bytes());
+        }
+        self.0.freeze()
+    }
 }

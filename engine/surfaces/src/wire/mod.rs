@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `connection` | one connection: its calls taken in, and its end |
 //! | `direct` | a call that asks for decisions, answered without tonic |
+//! | `streamed` | a stream of questions, read without tonic's codec |
 //! | `routed` | any other call, handed to tonic's services |
 //!
 //! Both ways end in the same handlers. The short one saves what a general server does for each call: a task, a
@@ -16,6 +17,7 @@
 mod connection;
 mod direct;
 mod routed;
+mod streamed;
 
 use std::sync::Arc;
 
@@ -26,7 +28,7 @@ pub use connection::Terms;
 
 /// All services, ready to be served.
 pub struct Server {
-    parts: Parts,
+    parts: Arc<Parts>,
     routes: Routes,
 }
 
@@ -34,6 +36,7 @@ impl Server {
     /// The services, and what sets their health. They start as `NOT_SERVING`.
     pub async fn new(parts: Parts) -> Result<(Arc<Self>, Health), tonic_reflection::server::Error> {
         let (routes, health) = native::routes(parts.clone()).await?;
+        let parts = Arc::new(parts);
         Ok((Arc::new(Self { parts, routes: routes.prepare() }), health))
     }
 }

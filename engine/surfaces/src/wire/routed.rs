@@ -33,27 +33,38 @@ pub(super) fn unread((request, respond): Call) -> (Request<Sent>, SendResponse<B
     (request.map(|rest| Sent { first: None, rest }), respond)
 }
 
-/// Has a call answered, unless its client gives it up.
-pub(super) async fn answer(
+/// Has a call of somebody with these rights answered by the services.
+pub(super) async fn route(
     mut routes: Routes,
     rights: Rights,
-    (mut request, mut respond): (Request<Sent>, SendResponse<Bytes>),
+    (mut request, respond): (Request<Sent>, SendResponse<Bytes>),
 ) {
     request.extensions_mut().insert(rights);
+    let ask = async |request| {
+        let Ok(answer) = routes.call(request).await;
+        answer
+    };
+    answer((request, respond), ask).await;
+}
+
+/// Has a call answered, unless its client gives it up.
+pub(super) async fn answer(
+    (request, mut respond): (Request<Sent>, SendResponse<Bytes>),
+    ask: impl AsyncFnOnce(Request<Sent>) -> Response<tonic::body::Body>,
+) {
     let deadline = request.headers().get(TIMEOUT).and_then(time_left);
     let answering = async {
         match deadline {
-            None => routes.call(request).await,
-            Some(left) => timeout(left, routes.call(request))
+            None => ask(request).await,
+            Some(left) => timeout(left, ask(request))
                 .await
-                .unwrap_or_else(|_| Ok(Status::deadline_exceeded("Timeout expired").into_http())),
+                .unwrap_or_else(|_| Status::deadline_exceeded("Timeout expired").into_http()),
         }
     };
-    let answered = tokio::select! {
-        answered = answering => answered,
+    let answer = tokio::select! {
+        answer = answering => answer,
         _ = poll_fn(|context| respond.poll_reset(context)) => return,
     };
-    let Ok(answer) = answered;
     // Fails where the client or its connection is gone.
     let _ = send(answer, respond).await;
 }

@@ -7,27 +7,28 @@ use caed_core::position::Topics;
 use caed_core::remedy::Remedy;
 use caed_core::request::Token;
 use caed_core::time::{UnixMillis, UnixSeconds, Utc};
+use caed_decode::asked::Asked;
 use caed_proto::v1;
 use caed_proto::v1::remedy::Change;
 use tonic::Status;
 
 use super::super::Parts;
 use super::super::belief::Belief;
-use super::{Asked, millis, reply_of, saturating};
+use super::{millis, profile, reply_of, saturating};
 use crate::pdp::Moment;
 
 /// Explains one decision.
 pub(in crate::native) fn explain(
     moment: &Moment<'_>,
-    request: &v1::EvaluateRequest,
+    asked: &Asked<'_>,
     belief: &Belief<'_>,
     Parts { topics, forwarding, .. }: &Parts,
 ) -> Result<v1::ExplainReply, Status> {
-    let Asked { token, profile, seen } = Asked::of(moment, request, belief)?;
-    let Explanation { decision, steps, remedies } = moment.explain(token, profile, seen);
+    let (token, profile) = (belief.token(), profile(moment, asked.profile)?);
+    let Explanation { decision, steps, remedies } = moment.explain(token, profile, belief.seen);
     Ok(v1::ExplainReply {
         decision: Some(reply_of(moment, &decision, token.as_ref(), belief)),
-        address: Some(belief.address(request.client.as_ref(), forwarding)),
+        address: Some(belief.address(asked.client.as_ref(), forwarding)),
         steps: steps.into_iter().map(|step| step_of(step, topics)).collect(),
         remedies: remedies
             .into_iter()
