@@ -196,27 +196,23 @@ pub fn evaluate_request(bytes: &[u8]) {
     }
 }
 
-/// Whether a question is read where it stands: times before 1970 are not, nor addresses of no kind.
+/// Whether a question is read where it stands: an address of no kind is not.
 fn is_usual(message: &v1::EvaluateRequest) -> bool {
-    use v1::evaluate_request::Token;
-    let numbers = match &message.token {
-        Some(Token::Claims(claims)) => {
-            let v1::TokenClaims { iat, exp, nbf, acct, auth_time, .. } = claims;
-            [*iat, *exp, *nbf, *acct, *auth_time]
-        }
-        Some(Token::Jwt(_)) | None => [None; 5],
-    };
-    let has_kind = message.client.as_ref().is_none_or(|client| client.is.is_some());
-    has_kind && numbers.iter().flatten().all(|number| *number >= 0)
+    message.client.as_ref().is_none_or(|client| client.is.is_some())
 }
 
 /// A check as Envoy sends it: protobuf `envoy.service.auth.v3.CheckRequest`.
 pub fn check_request(bytes: &[u8]) {
     use v1::evaluate_request::Token;
-    let Ok(message) = CheckRequest::decode(bytes) else { return };
     let verifier = Verifier::default();
+    let in_place = ext_authz::question_in(bytes, &verifier);
+    let Ok(message) = CheckRequest::decode(bytes) else {
+        assert_eq!(in_place, None, "what is read where it stands is a message");
+        return;
+    };
     let asked = |message: &CheckRequest| ext_authz::question(message.clone(), &verifier);
     let question = asked(&message);
+    assert!(in_place.is_none_or(|read| read == question), "read where it stands, it is the same");
     assert_eq!(asked(&raw(&message)), question, "headers mean the same, raw or not");
     let with = |name: &str, value: &[u8]| asked(&with_header(&message, name, value));
     assert_eq!(with("x-access-token", b"a.b.c"), question, "a header that nobody reads");
@@ -304,10 +300,9 @@ pub fn is_evaluate_request(bytes: &[u8]) -> bool {
     Asked::read(bytes).is_some()
 }
 
-/// As [`is_event_record`]: with a token in it.
+/// As [`is_event_record`]: with a token in it, and read where it stands.
 pub fn is_check_request(bytes: &[u8]) -> bool {
-    let message = CheckRequest::decode(bytes);
-    message.is_ok_and(|message| ext_authz::question(message, &Verifier::default()).is_some())
+    ext_authz::question_in(bytes, &Verifier::default()).flatten().is_some()
 }
 
 /// Tokens that were signed once, by keys of which only the public part was kept.

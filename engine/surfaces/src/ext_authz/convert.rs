@@ -1,6 +1,7 @@
 //! Envoy's messages and ours, in both directions.
 
 use caed_core::refusal::HttpRefusal;
+use caed_decode::check::{self, Check};
 use caed_proto::ext_authz::{
     Address, AttributeContext, CheckRequest, CheckResponse, DeniedHttpResponse, HeaderAppendAction,
     HeaderMap, HeaderValue, HeaderValueOption, HttpRequest, HttpStatus, Metadata, OkHttpResponse,
@@ -10,16 +11,24 @@ use caed_proto::v1;
 use caed_trust::route::Route;
 use caed_trust::verifier::Verifier;
 use prost_types::{Struct, value::Kind};
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Value};
 use tonic::Code;
 
 use crate::gateway::{Answer, Heard, Outcome, Said, Told};
 
-/// The filter that verifies tokens, under whose name Envoy hands on their payloads.
-const JWT_AUTHN: &str = "envoy.filters.http.jwt_authn";
-
-/// Whole numbers up to this one are exact as Envoy hands them on: 2^53.
-const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+/// What Envoy tells of a request, read where it stands; `None` where the generated code is to read it.
+pub(super) fn read(message: &[u8], verifier: &Verifier) -> Option<Told> {
+    let mut check = Check::read(message)?;
+    let payload = check.payload.take();
+    let extension = |name| check.extension(name).to_owned();
+    Some(Told {
+        heard: Heard::of(check.headers.iter().copied()),
+        peer: check.peer.to_owned(),
+        claims: payload.and_then(|payload| vouched(payload, verifier)),
+        profile: extension("profile"),
+        route: Route { tenant: extension("tenant"), audience: extension("audience") },
+    })
+}
 
 /// What Envoy tells of a request, or why it is none.
 pub(super) fn told(request: CheckRequest, verifier: &Verifier) -> Result<Told, &'static str> {
@@ -57,7 +66,7 @@ fn address(peer: Peer) -> Option<String> {
 /// vouches for none, and the token itself must be believed (T2).
 fn claims(metadata: Metadata, verifier: &Verifier) -> Option<v1::TokenClaims> {
     let Metadata { mut filter_metadata } = metadata;
-    let Struct { fields } = filter_metadata.remove(JWT_AUTHN)?;
+    let Struct { fields } = filter_metadata.remove(check::JWT_AUTHN)?;
     // Whatever key it is configured to use; beside it may stand a header, or why a token was refused.
     let payloads = fields.into_values().filter_map(|value| match value.kind {
         Some(Kind::StructValue(payload)) if payload.fields.contains_key("iss") => Some(payload),
@@ -68,7 +77,11 @@ fn claims(metadata: Metadata, verifier: &Verifier) -> Option<v1::TokenClaims> {
         tracing::debug!("jwt_authn tells of several tokens: none of them counts");
         return None;
     };
-    let payload = object(payload)?;
+    vouched(object(payload)?, verifier)
+}
+
+/// The claims of a payload that Envoy verified, if they can be read.
+fn vouched(payload: Map<String, Value>, verifier: &Verifier) -> Option<v1::TokenClaims> {
     verifier
         .claims(payload)
         .inspect_err(|problem| tracing::debug!(%problem, "claims of jwt_authn can't be read"))
@@ -86,22 +99,12 @@ fn json(value: prost_types::Value) -> Option<Value> {
         Kind::NullValue(_) => Value::Null,
         Kind::BoolValue(truth) => truth.into(),
         Kind::StringValue(text) => text.into(),
-        Kind::NumberValue(number) => Value::Number(number_of(number)?),
+        Kind::NumberValue(number) => Value::Number(check::number(number)?),
         Kind::ListValue(list) => {
             Value::Array(list.values.into_iter().map(json).collect::<Option<_>>()?)
         }
         Kind::StructValue(members) => Value::Object(object(members)?),
     })
-}
-
-/// A number that Envoy made a double of. Whole ones are whole again, as far as they are exact.
-fn number_of(number: f64) -> Option<Number> {
-    if number.fract() == 0.0 && number.abs() < EXACT_MAX {
-        #[expect(clippy::cast_possible_truncation, reason = "whole, and smaller than 2^53")]
-        let whole = number as i64;
-        return Some(whole.into());
-    }
-    Number::from_f64(number)
 }
 
 /// The answer as Envoy reads it.

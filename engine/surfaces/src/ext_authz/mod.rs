@@ -14,8 +14,9 @@ use caed_proto::ext_authz::authorization_server::AuthorizationServer;
 use caed_proto::ext_authz::{CheckRequest, CheckResponse};
 use caed_proto::v1;
 use caed_trust::verifier::Verifier;
+use prost::Message as _;
 
-use crate::gateway::{self, Question, convert as common};
+use crate::gateway::{self, Question, Told, convert as common};
 use crate::limits;
 use crate::native::Parts;
 use crate::rights::Rights;
@@ -29,9 +30,26 @@ pub(crate) fn server(parts: Parts) -> AuthorizationServer<Service> {
 
 /// Answers one request.
 pub(crate) async fn check(parts: &Parts, request: CheckRequest, rights: Rights) -> CheckResponse {
-    let answer = match convert::told(request, &parts.verifier) {
+    answer(parts, convert::told(request, &parts.verifier), rights).await
+}
+
+/// Answers one request in the bytes that it came in; `None` where they are none.
+pub(crate) async fn check_in(
+    parts: &Parts,
+    message: &[u8],
+    rights: Rights,
+) -> Option<CheckResponse> {
+    let told = match convert::read(message, &parts.verifier) {
+        Some(told) => Ok(told),
+        None => convert::told(CheckRequest::decode(message).ok()?, &parts.verifier),
+    };
+    Some(answer(parts, told, rights).await)
+}
+
+async fn answer(parts: &Parts, told: Result<Told, &'static str>, rights: Rights) -> CheckResponse {
+    let answer = match told {
         Ok(told) => gateway::ask(parts, rights, told).await,
-        Err(problem) => gateway::convert::unasked(problem),
+        Err(problem) => common::unasked(problem),
     };
     convert::response(answer)
 }
@@ -41,6 +59,12 @@ pub(crate) async fn check(parts: &Parts, request: CheckRequest, rights: Rights) 
 pub fn question(request: CheckRequest, verifier: &Verifier) -> Option<v1::EvaluateRequest> {
     let told = convert::told(request, verifier).ok()?;
     common::question(told).map(|Question { request, route: _ }| request)
+}
+
+/// The same of the bytes that it came in, if they are read where they stand.
+pub fn question_in(message: &[u8], verifier: &Verifier) -> Option<Option<v1::EvaluateRequest>> {
+    let told = convert::read(message, verifier)?;
+    Some(common::question(told).map(|Question { request, route: _ }| request))
 }
 
 #[cfg(test)]

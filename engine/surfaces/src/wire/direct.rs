@@ -9,7 +9,6 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use caed_decode::asked::Asked;
-use caed_proto::ext_authz::CheckRequest;
 use caed_proto::ext_authz::authorization_server::SERVICE_NAME as AUTHORIZATION;
 use caed_proto::v1;
 use caed_proto::v1::access_evaluation_server::SERVICE_NAME as ACCESS_EVALUATION;
@@ -211,10 +210,7 @@ async fn answered(
             let reply = native::evaluate(&server.parts, &asked, rights).await;
             reply.map(|reply| framed(&reply))
         }
-        Asks::Check => {
-            let request = CheckRequest::decode(message).ok()?;
-            Ok(framed(&ext_authz::check(&server.parts, request, rights).await))
-        }
+        Asks::Check => Ok(framed(&ext_authz::check_in(&server.parts, message, rights).await?)),
         Asks::Batch => {
             let mut framed = Framed::new(message.len());
             // What is written one after the other is one message, the batch's replies before what they knew.

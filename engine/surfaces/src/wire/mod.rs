@@ -10,7 +10,7 @@
 //! | `routed` | any other call, handed to tonic's services |
 //!
 //! Both ways end in the same handlers. The short one saves what a general server does for each call: a task, a
-//! stack of layers, boxed bodies and futures. It takes nothing but the regular case, one whole message of one of
+//! stack of layers, boxed bodies and futures, and a copy of every text. It takes nothing but the regular case, one whole message of one of
 //! three methods, not compressed, from who may ask; whatever is odd about a call is left to tonic, and answered as
 //! tonic answers it.
 
