@@ -1,5 +1,5 @@
 //! What is asked, wherever it stands: in a message of the generated code, or in the bytes that it came in, of which
-//! nothing is copied.
+//! nothing is copied but a chain of proxies.
 //!
 //! Of bytes, what is usual is read here. Whatever is wrong, not known, or seldom written so is left to the generated
 //! code, which everything here agrees with.
@@ -12,6 +12,7 @@ use prost::{DecodeError, Message};
 
 use crate::claims;
 use crate::fields::{Fields, Value, text};
+use crate::limits;
 
 /// A question.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -104,6 +105,21 @@ impl<'a> Asked<'a> {
         Some(request)
     }
 
+    /// Reads a [`v1::EvaluateBatchRequest`] of so many requests at the most; `None` where the generated code is to read
+    /// it.
+    pub fn read_batch(message: &'a [u8], most: usize) -> Option<Vec<Self>> {
+        let count = Fields::of(message).count();
+        if count > most {
+            return None;
+        }
+        let mut batch = Vec::with_capacity(count);
+        for field in Fields::of(message) {
+            let (1, Value::Bytes(request)) = field? else { return None };
+            batch.push(Self::read(request)?);
+        }
+        Some(batch)
+    }
+
     /// Reads it where it stands, or else by the generated code.
     ///
     /// # Errors
@@ -120,22 +136,6 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// The requests of a [`v1::EvaluateBatchRequest`], as they stand there, if each has claims and no raw token; `None`
-/// where the generated code is to read it.
-pub fn all_given(batch: &[u8]) -> Option<Vec<&[u8]>> {
-    let requests = Fields::of(batch).map(|field| match field? {
-        (1, Value::Bytes(request)) if is_given(request) => Some(request),
-        _ => None,
-    });
-    requests.collect()
-}
-
-fn is_given(request: &[u8]) -> bool {
-    let mut fields = Fields::of(request);
-    matches!(fields.next(), Some(Some((1, Value::Bytes(_)))))
-        && fields.all(|field| matches!(field, Some((3.., _))))
-}
-
 impl<'a> Client<'a> {
     fn read(address: &'a [u8]) -> Option<Self> {
         let mut fields = Fields::of(address);
@@ -143,7 +143,10 @@ impl<'a> Client<'a> {
             (1, Value::Bytes(address)) => Self::Ip(text(address)?),
             (2, Value::Number(holds)) => Self::NoneByNature(holds != 0),
             (3, Value::Bytes(chain)) => {
-                Self::Forwarded(Cow::Owned(v1::ForwardedChain::decode(chain).ok()?))
+                // Groups within each other it would take deeper than within the whole.
+                let is_plain = Fields::of(chain).all(|field| field.is_some());
+                let chain = v1::ForwardedChain::decode(chain).ok().filter(|_| is_plain)?;
+                Self::Forwarded(Cow::Owned(chain))
             }
             _ => return None,
         };
@@ -153,6 +156,9 @@ impl<'a> Client<'a> {
 
 impl<'a> Given<'a> {
     fn read(message: &'a [u8]) -> Option<Self> {
+        if message.len() > limits::CLAIMS_BYTES_MAX {
+            return None;
+        }
         let mut claims = Claims::default();
         let mut capabilities = Texts::default();
         for field in Fields::of(message) {
@@ -313,6 +319,17 @@ mod tests {
             ("a token that is no text", vec![0x12, 1, 0xff]),
             ("a length without an end", vec![0x12, 0x80]),
             ("four bytes", vec![0x15, 1, 2, 3, 4]),
+            ("groups in a chain", {
+                let groups = [[0x23; 99], [0x24; 99]].concat();
+                [&[0x22, 0xc9, 1, 0x1a, 0xc6, 1][..], &groups].concat()
+            }),
+            ("more claims than a token has", {
+                let claims = vec![0; limits::CLAIMS_BYTES_MAX];
+                let aud = vec![String::from_utf8(claims).expect("zeros are text")];
+                let claims = v1::TokenClaims { aud, ..Default::default() };
+                let token = Some(wire::Token::Claims(claims));
+                v1::EvaluateRequest { token, ..Default::default() }.encode_to_vec()
+            }),
             ("a number beyond 64 bits", [&[0x0a, 11, 0x20][..], &[0xff; 9], &[2]].concat()),
             ("an address of no kind", no_kind.encode_to_vec()),
         ] {
@@ -327,23 +344,23 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_of_claims_is_taken_apart_where_it_stands() {
+    fn a_batch_is_read_where_it_stands_or_not_at_all() {
         let batch = |requests: &[v1::EvaluateRequest]| {
             v1::EvaluateBatchRequest { requests: requests.to_vec() }.encode_to_vec()
         };
-        let two = batch(&[everything(), everything()]);
-        let everything = everything();
-        let bytes = everything.encode_to_vec();
-        assert_eq!(all_given(&two), Some(vec![bytes.as_slice(), &bytes]));
-        assert_eq!(all_given(&[]), Some(Vec::new()));
-        for (what, bytes) in [
-            ("a raw token", batch(&[everything.clone(), jwt(None)])),
-            ("no token", batch(&[v1::EvaluateRequest::default()])),
-            ("two tokens", [&[0x0a, 5], &[0x0a, 0, 0x12, 1, b'a'][..]].concat()),
-            ("a field that is not known", [two.as_slice(), &[0x12, 0]].concat()),
-            ("the first bytes", two[..two.len() - 1].to_vec()),
+        let messages = [everything(), jwt(None), v1::EvaluateRequest::default()];
+        let three = batch(&messages);
+        let expected: Vec<_> = messages.iter().map(Asked::from).collect();
+        assert_eq!(Asked::read_batch(&three, 3), Some(expected));
+        assert_eq!(Asked::read_batch(&[], 0), Some(Vec::new()));
+        let no_kind = jwt(Some(v1::ClientAddress::default()));
+        for (what, bytes, most) in [
+            ("more than may be", three.clone(), 2),
+            ("one that is not usual", batch(&[everything(), no_kind]), 3),
+            ("a field that is not known", [three.as_slice(), &[0x12, 0]].concat(), 4),
+            ("the first bytes", three[..three.len() - 1].to_vec(), 3),
         ] {
-            assert_eq!(all_given(&bytes), None, "{what}");
+            assert_eq!(Asked::read_batch(&bytes, most), None, "{what}");
         }
     }
 

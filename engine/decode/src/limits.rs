@@ -1,5 +1,9 @@
 //! Bounds of what is read.
 
+/// Bytes of claims that are read where they stand, and again whenever a rule asks for one of their lists; those of a
+/// larger token are copied. As many as a raw token may have.
+pub const CLAIMS_BYTES_MAX: usize = 64 << 10;
+
 /// Bytes of one file of Graph JSON; a larger one is refused. Guess: Microsoft allows 195 locations of
 /// 2,000 ranges, which are about 40 MiB.
 pub const GRAPH_FILE_BYTES_MAX: usize = 64 << 20;

@@ -1,6 +1,6 @@
 //! Many requests in one call, answered from one snapshot.
 
-use caed_decode::asked::{self, Asked};
+use caed_decode::asked::Asked;
 use caed_proto::v1;
 use caed_trust::route::Route;
 use futures_util::FutureExt;
@@ -11,58 +11,28 @@ use super::answer::check_vouched;
 use super::belief::Belief;
 use super::{Parts, convert};
 use crate::limits;
-use crate::rights::{Right, Rights};
+use crate::rights::Rights;
 
-/// Answers a batch. The tokens first: some may wait for keys, and what is decided by is as new as the answers.
+/// Answers a batch, and tells what it knew. The tokens first: some may wait for keys, and what is decided by is as new
+/// as the answers.
 pub(crate) async fn evaluate_batch(
     parts: &Parts,
     requests: &[Asked<'_>],
     rights: Rights,
-) -> Result<v1::EvaluateBatchReply, Status> {
+    mut answer: impl FnMut(v1::EvaluateReply),
+) -> Result<v1::Knowledge, Status> {
     convert::check_batch(requests.len())?;
     requests.iter().try_for_each(|asked| check_vouched(asked, rights))?;
     let beliefs = beliefs(parts, requests).await?;
     let moment = parts.pdp.moment();
-    let mut replies = Vec::with_capacity(requests.len());
-    for (asked, belief) in requests.iter().zip(&beliefs) {
-        if !replies.is_empty() && replies.len() % limits::DECISIONS_IN_A_ROW == 0 {
-            // Others of this thread wait, too.
-            tokio::task::yield_now().await;
-        }
-        replies.push(convert::evaluate(&moment, asked, belief)?);
-    }
-    let knowledge = Some(convert::knowledge_of(&moment, &parts.topics));
-    Ok(v1::EvaluateBatchReply { replies, knowledge })
-}
-
-/// Answers a batch of claims where it stands, each request before the next is read: for none of them anybody waits.
-/// `None` where the batch is another one, or its caller may not vouch.
-pub(crate) async fn evaluate_given(
-    parts: &Parts,
-    batch: &[u8],
-    rights: Rights,
-    mut answer: impl FnMut(v1::EvaluateReply),
-) -> Option<Result<v1::Knowledge, Status>> {
-    let requests = asked::all_given(batch).filter(|_| rights.may(Right::Vouch))?;
-    if let Err(status) = convert::check_batch(requests.len()) {
-        return Some(Err(status));
-    }
-    let (route, moment) = (Route::default(), parts.pdp.moment());
-    for (index, request) in requests.into_iter().enumerate() {
+    for (index, (asked, belief)) in requests.iter().zip(&beliefs).enumerate() {
         if index > 0 && index % limits::DECISIONS_IN_A_ROW == 0 {
             // Others of this thread wait, too.
             tokio::task::yield_now().await;
         }
-        let mut decoded = None;
-        let asked = Asked::decode(request, &mut decoded).ok()?;
-        let belief = Belief::of(&asked, &route, parts, || format!("requests[{index}].token"));
-        let reply = belief.await.and_then(|belief| convert::evaluate(&moment, &asked, &belief));
-        match reply {
-            Ok(reply) => answer(reply),
-            Err(status) => return Some(Err(status)),
-        }
+        answer(convert::evaluate(&moment, asked, belief)?);
     }
-    Some(Ok(convert::knowledge_of(&moment, &parts.topics)))
+    Ok(convert::knowledge_of(&moment, &parts.topics))
 }
 
 /// What is believed of each: most need no verification, and the others are verified several at once.

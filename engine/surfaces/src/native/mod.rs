@@ -11,7 +11,7 @@ mod replies;
 mod service;
 
 pub(crate) use answer::{Answered, answered};
-pub(crate) use batch::{evaluate_batch, evaluate_given};
+pub(crate) use batch::evaluate_batch;
 pub(crate) use convert::issuers::issuers;
 pub(crate) use replies::Replies;
 

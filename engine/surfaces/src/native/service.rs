@@ -76,7 +76,10 @@ impl AccessEvaluation for Service {
         let rights = Rights::in_request(request.extensions());
         let requests = &request.get_ref().requests;
         let asked: Vec<_> = requests.iter().map(Asked::from).collect();
-        super::evaluate_batch(&self.parts, &asked, rights).await.map(Response::new)
+        let mut replies = Vec::with_capacity(asked.len());
+        let answer = |reply| replies.push(reply);
+        let knowledge = super::evaluate_batch(&self.parts, &asked, rights, answer).await?;
+        Ok(Response::new(v1::EvaluateBatchReply { replies, knowledge: Some(knowledge) }))
     }
 
     type EvaluateStreamStream =

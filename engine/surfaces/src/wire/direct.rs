@@ -196,7 +196,8 @@ impl Direct {
     }
 }
 
-/// The answer to a message, as it is sent, by the handlers of all calls; `None` where the message can't be read.
+/// The answer to a message, as it is sent, by the handlers of all calls; `None` where the message can't be read
+/// here.
 async fn answered(
     server: &Server,
     asks: Asks,
@@ -220,8 +221,9 @@ async fn answered(
                 framed.add(&one);
                 one.replies.clear();
             };
-            let answered = native::evaluate_given(&server.parts, message, rights, answer).await?;
-            answered.map(|knowledge| {
+            let asked = Asked::read_batch(message, limits::BATCH_REQUESTS_MAX)?;
+            let knowledge = native::evaluate_batch(&server.parts, &asked, rights, answer).await;
+            knowledge.map(|knowledge| {
                 framed.add(&v1::EvaluateBatchReply {
                     replies: Vec::new(),
                     knowledge: Some(knowledge),
