@@ -8,7 +8,7 @@ use caed_core::decide::decide;
 use caed_core::decision::{Decision, Notes, Verdict};
 use caed_core::publish::{Known, SnapshotReader};
 use caed_core::refusal::HttpRefusal;
-use caed_core::request::{AccessRequest, Seen, Unusable};
+use caed_core::request::{AccessRequest, Seen, Texts, Unusable};
 use caed_core::rules::Profile;
 use caed_core::time::Clock;
 use caed_decode::claims;
@@ -139,9 +139,11 @@ impl Access {
         };
         let believed = self.verifier.verify(token.as_bytes()).await;
         let believed = believed.map_err(|refused| (refused.unusable(), refused.to_string()));
-        let believed = believed.and_then(|claims| match self.route.check(&claims::of(&claims)) {
-            Ok(()) => Ok(claims),
-            Err(problem) => Err((Unusable::Unverified, problem.to_string())),
+        let believed = believed.and_then(|claims| {
+            match self.route.check(claims.tid.as_deref(), Texts::Listed(&claims.aud)) {
+                Ok(()) => Ok(claims),
+                Err(problem) => Err((Unusable::Unverified, problem.to_string())),
+            }
         });
         let token = match &believed {
             Ok(claims) => claims::token(claims),

@@ -1,7 +1,7 @@
 //! What the route that a request takes demands of its token (T2), by the word of whoever asks.
 
 use caed_core::ids::Name;
-use caed_core::request::Claims;
+use caed_core::request::Texts;
 
 /// What a route demands: a text that is empty demands nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,14 +24,14 @@ pub enum NotForRoute {
 }
 
 impl Route {
-    /// Checks that a token with these claims is for this route. A token that names no tenant is none (D1).
-    pub fn check(&self, claims: &Claims<'_>) -> Result<(), NotForRoute> {
+    /// Checks that a token of this tenant and with these audiences is for this route. A token that names no tenant is
+    /// none (D1).
+    pub fn check(&self, tenant: Option<&str>, audiences: Texts<'_>) -> Result<(), NotForRoute> {
         let is_of = |tenant| is_same_tenant(tenant, &self.tenant);
-        if !self.tenant.is_empty() && !claims.tenant.is_none_or(is_of) {
+        if !self.tenant.is_empty() && !tenant.is_none_or(is_of) {
             return Err(NotForRoute::Tenant);
         }
-        if !self.audience.is_empty()
-            && !claims.audiences.iter().any(|audience| audience == self.audience)
+        if !self.audience.is_empty() && !audiences.iter().any(|audience| audience == self.audience)
         {
             return Err(NotForRoute::Audience);
         }

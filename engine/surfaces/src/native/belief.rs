@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use caed_core::request::{Claims, Seen, Token, Unusable};
+use caed_core::request::{Claims, Seen, Texts, Token, Unusable};
 use caed_decode::asked::{self, Asked};
 use caed_decode::claims;
 use caed_proto::v1;
@@ -159,8 +159,10 @@ impl Presented<'_> {
     /// The token, unless it is not for its route.
     fn on(self, route: &Route) -> Self {
         let checked = match &self {
-            Self::Given(claims) => route.check(claims),
-            Self::Verified(claims) => route.check(&claims::of(claims)),
+            Self::Given(claims) => route.check(claims.tenant, claims.audiences),
+            Self::Verified(claims) => {
+                route.check(claims.tid.as_deref(), Texts::Listed(&claims.aud))
+            }
             Self::Refused(..) => return self,
         };
         match checked {
