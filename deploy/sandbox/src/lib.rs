@@ -20,8 +20,10 @@ mod running;
 mod tls;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -72,26 +74,8 @@ impl Ports {
     ///
     /// Where there are none.
     pub fn free() -> Result<Self> {
-        // Below those that the system gives to whoever connects, so that none is taken in between.
-        let mut tries = 0;
-        let mut next = || -> Result<u16> {
-            loop {
-                tries += 1;
-                ensure!(tries < 1000, "no port of loopback is free");
-                let port = 15_000 + u16::try_from(getrandom::u32()? % 15_000)?;
-                if StdListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-                    return Ok(port);
-                }
-            }
-        };
-        Ok(Self {
-            gateway: next()?,
-            issuer: next()?,
-            api: next()?,
-            grpc: next()?,
-            http: next()?,
-            admin: next()?,
-        })
+        let [gateway, issuer, api, grpc, http, admin] = free_ports()?;
+        Ok(Self { gateway, issuer, api, grpc, http, admin })
     }
 
     /// An example's text, with these ports and with paths of this folder.
@@ -115,6 +99,36 @@ impl Ports {
     const fn all(&self) -> [u16; 6] {
         [self.gateway, self.issuer, self.api, self.grpc, self.http, self.admin]
     }
+}
+
+/// So many ports of loopback in a row that nobody listens on, and that nobody else of this process is given.
+///
+/// # Errors
+///
+/// Where there are none.
+pub fn free_ports<const COUNT: usize>() -> Result<[u16; COUNT]> {
+    // Below those that the system gives to whoever connects, so that none is taken in between.
+    const ALL: Range<u16> = 15_000..30_000;
+    // Where the search goes on. Each port is offered once in a round: else two who ask at the same time, before either
+    // listens, would be given the same.
+    static NEXT: LazyLock<Mutex<u16>> = LazyLock::new(|| {
+        let process = u16::try_from(std::process::id() % 1000).unwrap_or_default();
+        Mutex::new(ALL.start + process * 15)
+    });
+    let mut next = NEXT.lock().unwrap_or_else(PoisonError::into_inner);
+    for _ in ALL {
+        if usize::from(ALL.end - *next) < COUNT {
+            *next = ALL.start;
+        }
+        let ports = std::array::from_fn(|_| {
+            *next += 1;
+            *next - 1
+        });
+        if ports.iter().all(|port| StdListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok()) {
+            return Ok(ports);
+        }
+    }
+    bail!("no {COUNT} ports of loopback in a row are free, from {} to {}", ALL.start, ALL.end)
 }
 
 /// What a sandbox is made of.
@@ -301,4 +315,20 @@ async fn is_ready(port: u16) -> bool {
         std::io::Result::Ok(answer.starts_with("HTTP/1.1 200"))
     };
     asked.await.unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Sandboxes come up side by side, and none listens yet when the next asks.
+    #[test]
+    fn no_port_is_given_twice() {
+        let asked = std::iter::repeat_with(|| Ports::free().expect("free ports").all()).take(200);
+        let given: Vec<u16> = asked.flatten().collect();
+        let different: BTreeSet<u16> = given.iter().copied().collect();
+        assert_eq!(different.len(), given.len());
+    }
 }

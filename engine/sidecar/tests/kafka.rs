@@ -7,10 +7,10 @@
 
 use std::fs;
 use std::io;
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex};
 use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -62,13 +62,18 @@ fn script(arguments: &[&str]) {
     assert!(status.expect("the script runs").success(), "kafka.sh {arguments:?}");
 }
 
-/// The first of so many ports in a row that are free, below those that systems give away.
+/// The first of so many ports in a row that are free, below those that systems give away. None is given twice: whoever
+/// is given one listens there later.
 fn ports(count: u16) -> u16 {
+    static NEXT: Mutex<u16> = Mutex::new(0);
+    let mut next = NEXT.lock().expect("no panic");
     let start = 20_000 + u16::try_from(std::process::id() % 1000).expect("small") * 10;
     let free = |port: &u16| {
         (*port..port + count).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok())
     };
-    (start..start + 2000).step_by(10).find(free).expect("free ports")
+    let found = (start.max(*next)..start + 2000).find(free).expect("free ports");
+    *next = found + count;
+    found
 }
 
 /// How the brokers are spoken to.
@@ -87,8 +92,7 @@ struct Configured {
 
 impl Configured {
     fn new(topics: &str, listener: Listener) -> Self {
-        let grpc = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let grpc = grpc.local_addr().expect("an address").port();
+        let grpc = ports(1);
         let (offset, properties) = match listener {
             Listener::Plaintext => (0, String::new()),
             Listener::Scram { password } => (
@@ -366,10 +370,7 @@ fn a_wrong_password_is_named_and_ends_the_start() {
 fn a_start_without_brokers_refuses_until_they_come() {
     let configured = Configured::new("late", Listener::Plaintext);
     configured.create();
-    // A port where nobody listens yet.
-    let nobody = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = nobody.local_addr().expect("an address");
-    drop(nobody);
+    let address = SocketAddr::from(([127, 0, 0, 1], ports(1)));
     let text = fs::read_to_string(configured.file()).expect("written");
     let text = text.replace(&format!("127.0.0.1:{}", BROKER.port), &address.to_string());
     fs::write(configured.file(), text).expect("written");

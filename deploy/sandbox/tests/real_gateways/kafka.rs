@@ -1,6 +1,5 @@
 //! A real Kafka, which several sidecars share.
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
@@ -16,10 +15,8 @@ impl Kafka {
     /// Starts it, and makes caed's topics.
     pub(crate) fn start() -> Self {
         let directory = tempfile::tempdir().expect("a folder");
-        let start = 20_000 + u16::try_from(std::process::id() % 1000).expect("small") * 10;
-        let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-        let port = (start..start + 2000).step_by(10).find(|port| free(port) && free(&(port + 1)));
-        let kafka = Self { directory, port: port.expect("free ports") };
+        let [port, _controllers] = caed_sandbox::free_ports().expect("free ports");
+        let kafka = Self { directory, port };
         Self::script(&["start", kafka.folder(), &kafka.port.to_string()]);
         let config = kafka.directory.path().join("topics.toml");
         let issuer = "[[issuers]]\nissuer = \"https://idp.example\"\ntenants = [\"contoso\"]\n";
