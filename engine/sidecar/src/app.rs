@@ -43,7 +43,7 @@ use crate::alarms::Alarms;
 use crate::config::{Config, Listen, LogChoice, RawTokens};
 use crate::countries::Database;
 use crate::crew::{Crew, Member};
-use crate::listen::{self, Acceptor, Files, Protocol, SocketFile, Terms, Unix};
+use crate::listen::{self, Acceptor, Connection, Files, Protocol, SocketFile, Terms, Unix};
 use crate::log::{self, LogEnding, Opened, Wires};
 use crate::topic_check;
 
@@ -104,7 +104,7 @@ struct Served {
 /// What answers over each kind of listener.
 struct Services {
     grpc: Arc<Server>,
-    http: Router,
+    gateways: Arc<Parts>,
     admin: Router,
 }
 
@@ -190,8 +190,8 @@ impl App {
             identity,
             connection_age,
         };
-        let http = forward_auth::router(parts.clone());
-        let services = Services { grpc, http, admin: admin::router(parts, registry) };
+        let gateways = Arc::new(parts.clone());
+        let services = Services { grpc, gateways, admin: admin::router(parts, registry) };
         let draining = || reached(stage.clone(), Stage::Draining);
         let crew = Crew::start()?;
         let Served { grpc, http, admin, socket } =
@@ -335,7 +335,7 @@ fn serve<End: Future<Output = ()> + Send + 'static>(
     end: impl Fn() -> End,
 ) -> anyhow::Result<Served> {
     let Bound { grpc, socket, http, admin } = bound;
-    let Services { grpc: server, http: gateways, admin: pages } = services;
+    let Services { grpc: server, gateways, admin: pages } = services;
     let address =
         |listener: &Option<TcpListener>| listener.as_ref().map(TcpListener::local_addr).transpose();
     let (grpc_address, http_address) = (address(&grpc)?, address(&http)?);
@@ -353,16 +353,31 @@ fn serve<End: Future<Output = ()> + Send + 'static>(
     for ((dealer, acceptors), age) in over_grpc {
         serving.spawn(dealer.run(end()));
         for (acceptor, runtime) in acceptors {
-            serving.spawn_on(serve_grpc(Arc::clone(&server), acceptor, age, end()), &runtime);
+            let server = Arc::clone(&server);
+            let serve_one = move |connection: Connection, end| {
+                let terms = wire::Terms { rights: connection.rights(), age, grace: GRACE };
+                Arc::clone(&server).serve(connection, terms, over(end))
+            };
+            serving.spawn_on(serve_each(acceptor, serve_one, end()), &runtime);
         }
     }
-    let here = [Member::current()];
-    for (listener, router, members) in [(http, gateways, crew.members()), (admin, pages, &here)] {
-        let Some(listener) = listener else { continue };
-        let (dealer, acceptors) = terms.tcp(listener, Protocol::Http, members)?;
+    if let Some(listener) = http {
+        let (dealer, acceptors) = terms.tcp(listener, Protocol::Http, crew.members())?;
         serving.spawn(dealer.run(end()));
         for (acceptor, runtime) in acceptors {
-            let served = axum::serve(acceptor, listen::with_rights(router.clone()));
+            let parts = Arc::clone(&gateways);
+            let serve_one = move |connection: Connection, end| {
+                let rights = connection.rights();
+                forward_auth::serve(Arc::clone(&parts), connection, rights, over(end))
+            };
+            serving.spawn_on(serve_each(acceptor, serve_one, end()), &runtime);
+        }
+    }
+    if let Some(listener) = admin {
+        let (dealer, acceptors) = terms.tcp(listener, Protocol::Http, &[Member::current()])?;
+        serving.spawn(dealer.run(end()));
+        for (acceptor, runtime) in acceptors {
+            let served = axum::serve(acceptor, listen::with_rights(pages.clone()));
             let served = served.with_graceful_shutdown(end());
             serving.spawn_on(async move { served.await.context("serving HTTP") }, &runtime);
         }
@@ -371,12 +386,11 @@ fn serve<End: Future<Output = ()> + Send + 'static>(
     Ok(Served { grpc, http, admin, socket: socket_file })
 }
 
-/// Serves gRPC until the end. A connection that may not last for ever is asked to make room for a new one, and its
-/// calls may finish first.
-async fn serve_grpc(
-    server: Arc<Server>,
+/// Serves each connection until the end. One that may not last for ever is asked to make room for a new one, and what
+/// it asked may be answered first.
+async fn serve_each<Serving: Future<Output = ()> + Send + 'static>(
     mut acceptor: Acceptor,
-    age: Option<Duration>,
+    serve_one: impl Fn(Connection, watch::Receiver<()>) -> Serving,
     end: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     let (ends, ending) = watch::channel(());
@@ -385,11 +399,7 @@ async fn serve_grpc(
     loop {
         tokio::select! {
             connection = acceptor.next() => {
-                let terms = wire::Terms { rights: connection.rights(), age, grace: GRACE };
-                let mut ending = ending.clone();
-                // Nothing is ever sent: it ends.
-                let end = async move { drop(ending.changed().await) };
-                connections.spawn(Arc::clone(&server).serve(connection, terms, end));
+                connections.spawn(serve_one(connection, ending.clone()));
             }
             Some(_) = connections.join_next() => {}
             () = &mut end => break,
@@ -398,6 +408,11 @@ async fn serve_grpc(
     drop((ends, acceptor));
     while connections.join_next().await.is_some() {}
     Ok(())
+}
+
+/// Ready when nobody could send any more; nothing is ever sent.
+async fn over(mut end: watch::Receiver<()>) {
+    let _ = end.changed().await;
 }
 
 /// Ready once requests are decided. Frontiers are announced after their snapshot is published, so

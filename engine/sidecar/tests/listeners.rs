@@ -11,7 +11,7 @@ mod authority;
 mod process;
 
 use std::fs;
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
@@ -596,6 +596,37 @@ async fn callers_who_may_nothing_have_a_bound_of_their_own() {
     let request = HealthCheckRequest { service: "long".repeat(1000) };
     let refused = HealthClient::new(probe).check(request).await.expect_err("too long");
     assert_eq!(refused.code(), Code::OutOfRange, "{refused:?}");
+}
+
+/// Asks, and reads no answer, until there is no room for another question.
+fn ask_deafly(stream: &mut TcpStream) {
+    stream.set_write_timeout(Some(Duration::from_millis(200))).expect("set");
+    let questions = "GET / HTTP/1.1\r\n\r\n".repeat(1000);
+    while stream.write_all(questions.as_bytes()).is_ok() {}
+}
+
+/// Waits until the other side wants no more, and reads nothing meanwhile.
+fn until_reset(stream: &mut TcpStream) {
+    let begun = Instant::now();
+    while let Err(ErrorKind::WouldBlock) | Ok(_) =
+        stream.write(b"GET").map_err(|error| error.kind())
+    {
+        assert!(begun.elapsed() < PATIENCE, "not reset");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callers_who_may_nothing_give_way_in_the_midst_of_what_they_say() {
+    let scene = Scene::new(&["http = \"127.0.0.1:0\"\n", SOCKET, OWN_USER]);
+    let http = scene.sidecar.http();
+    let [mut half, mut deaf] = [http; 2].map(|http| TcpStream::connect(http).expect("connected"));
+    half.write_all(b"GET / HT").expect("sent");
+    ask_deafly(&mut deaf);
+    let _others = silent(http, 64);
+    until_closed(&half);
+    until_reset(&mut deaf);
+    let ended = scene.sidecar.terminate();
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

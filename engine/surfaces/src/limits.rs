@@ -27,6 +27,9 @@ pub const WINDOW_BYTES: u32 = 1 << 20;
 /// Bytes of the headers of one call, unpacked. What most servers take.
 pub const HEADERS_BYTES_MAX: u32 = 16 << 10;
 
+/// Bytes of the head of a request for forward authorization that is answered without hyper, which takes larger ones.
+pub const HEAD_BYTES: usize = 16 << 10;
+
 /// Bytes of one gRPC message; larger ones are refused. 4 MiB is what gRPC clients expect.
 pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
 

@@ -146,6 +146,11 @@ impl Pdp {
         self.reader.age(&*self.clock)
     }
 
+    /// What time it is.
+    pub fn now(&self) -> UnixMillis {
+        self.clock.now()
+    }
+
     /// What was answered so far.
     pub fn counts(&self) -> &DecisionCounts {
         &self.counts

@@ -12,14 +12,19 @@ pub fn token<Line: AsRef<str>>(lines: &[Line]) -> Option<String> {
         [line] => Cow::Borrowed(line.as_ref()),
         lines => lines.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(",").into(),
     };
-    let mut credentials = text.split(',').map(str::trim);
-    let token = credentials.clone().find_map(|credential| {
-        let (scheme, token) = credential.split_once([' ', '\t']).unwrap_or((credential, ""));
-        scheme.eq_ignore_ascii_case(BEARER).then_some(token.trim())
-    })?;
-    let is_alone = credentials.nth(1).is_none();
-    let token = if is_alone { token.to_owned() } else { text.into_owned() };
-    (!token.is_empty()).then_some(token)
+    let token = if text.contains(',') {
+        text.split(',').find_map(of_credential).map(|_| text.as_ref())
+    } else {
+        of_credential(&text)
+    };
+    token.filter(|token| !token.is_empty()).map(str::to_owned)
+}
+
+/// What stands behind `Bearer`.
+fn of_credential(credential: &str) -> Option<&str> {
+    let credential = credential.trim();
+    let (scheme, token) = credential.split_once([' ', '\t']).unwrap_or((credential, ""));
+    scheme.eq_ignore_ascii_case(BEARER).then_some(token.trim())
 }
 
 #[cfg(test)]
@@ -48,6 +53,7 @@ mod tests {
             (&["Bearer a.b.c", "Bearer a.b.c"], Some("Bearer a.b.c,Bearer a.b.c")),
             (&["Basic YTpi, bearer d.e.f"], Some("Basic YTpi, bearer d.e.f")),
             (&["Bearer a.b.c,"], Some("Bearer a.b.c,")),
+            (&["Bearer, Basic YTpi"], Some("Bearer, Basic YTpi")),
         ] {
             assert_eq!(token(lines).as_deref(), expected, "{lines:?}");
         }

@@ -1,21 +1,43 @@
 //! Tokens that were verified before: exact, and bounded by the bytes that they take.
 //!
 //! What is remembered is that a token was verified, by which version of its issuer's keys, and what it says. A
-//! decision is never remembered. A token is found by all of its bytes, under a hash that is seeded anew by each
-//! process, so that nobody outside can make tokens collide; what is hashed alike is compared.
+//! decision is never remembered. A token is found by all of its bytes. What is hashed of it is its end, where its
+//! signature is, under a seed of each process: those whom an issuer signed for differ there, and nobody else's are ever
+//! remembered.
 
-use std::hash::RandomState;
+use std::hash::{Hash, Hasher, RandomState};
 use std::sync::Arc;
 
 use caed_proto::v1::TokenClaims;
 use prost::Message;
+use quick_cache::Equivalent;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 
 use crate::keyring::Keyring;
 
 /// Verified tokens.
 pub(crate) struct Remembered {
-    cache: Cache<Box<[u8]>, Entry, Weighter, RandomState>,
+    cache: Cache<Bytes<Box<[u8]>>, Entry, Weighter, RandomState>,
+}
+
+/// All bytes of a token, which are found by the last of them.
+#[derive(PartialEq, Eq)]
+struct Bytes<T>(T);
+
+/// How many bytes are hashed: less than any signature has, and more than are ever alike by chance.
+const HASHED_BYTES: usize = 32;
+
+impl<T: AsRef<[u8]>> Hash for Bytes<T> {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        let bytes = self.0.as_ref();
+        hasher.write(bytes.last_chunk::<HASHED_BYTES>().map_or(bytes, <[u8; _]>::as_slice));
+    }
+}
+
+impl Equivalent<Bytes<Box<[u8]>>> for Bytes<&[u8]> {
+    fn equivalent(&self, remembered: &Bytes<Box<[u8]>>) -> bool {
+        *self.0 == *remembered.0
+    }
 }
 
 /// What is remembered of a token.
@@ -30,8 +52,8 @@ struct Entry {
 #[derive(Clone)]
 struct Weighter;
 
-impl quick_cache::Weighter<Box<[u8]>, Entry> for Weighter {
-    fn weight(&self, _: &Box<[u8]>, entry: &Entry) -> u64 {
+impl quick_cache::Weighter<Bytes<Box<[u8]>>, Entry> for Weighter {
+    fn weight(&self, _: &Bytes<Box<[u8]>>, entry: &Entry) -> u64 {
         entry.bytes
     }
 }
@@ -55,7 +77,7 @@ impl Remembered {
 
     /// What a token says, if it was verified before, by keys that still are its issuer's and still count.
     pub(crate) fn get(&self, token: &[u8]) -> Option<Arc<TokenClaims>> {
-        let Entry { keys, version, claims, bytes: _ } = self.cache.get(token)?;
+        let Entry { keys, version, claims, bytes: _ } = self.cache.get(&Bytes(token))?;
         keys.current().is_ok_and(|held| held.version == version).then_some(claims)
     }
 
@@ -68,7 +90,7 @@ impl Remembered {
         claims: Arc<TokenClaims>,
     ) {
         let bytes = bytes_of(token, &claims);
-        self.cache.insert(token.into(), Entry { keys, version, claims, bytes });
+        self.cache.insert(Bytes(token.into()), Entry { keys, version, claims, bytes });
     }
 
     /// How many bytes are taken.

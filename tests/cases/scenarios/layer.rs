@@ -5,6 +5,7 @@
 //! application (P3).
 
 use std::convert::Infallible;
+use std::future::pending;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -28,7 +29,11 @@ use caed_trust::keyring::Keyring;
 use caed_trust::keys::Keys;
 use caed_trust::maker::Maker;
 use caed_trust::verifier::Verifier;
+use hyper::client::conn::http1::handshake;
+use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
+use tokio::io::duplex;
+use tokio::join;
 use tower::{Layer, ServiceExt, service_fn};
 
 /// An audience that tells no application.
@@ -109,6 +114,21 @@ fn payload(claims: &v1::TokenClaims) -> Value {
     })
 }
 
+/// What a gateway is answered, but for what belongs to its connection.
+async fn asked_by_gateway(parts: Parts, request: Request<Body>) -> Bytes {
+    let (client, server) = duplex(BODY_BYTES_MAX);
+    let served = forward_auth::serve(Arc::new(parts), server, Rights::ALL, pending());
+    let (mut sender, connection) = handshake(TokioIo::new(client)).await.expect("a connection");
+    let ask = async move {
+        let response = sender.send_request(request).await.expect("an answer");
+        bytes(response.map(Body::new)).await
+    };
+    let ((), connected, (status, mut headers, body)) = join!(served, connection, ask);
+    connected.expect("no error");
+    headers.retain(|(name, _)| !["content-length", "date"].contains(&name.as_str()));
+    (status, headers, body)
+}
+
 /// Everything in which either answer is not what it should be.
 pub(crate) async fn problems(
     scenario: &Scenario,
@@ -146,10 +166,7 @@ pub(crate) async fn problems(
     if let Some(from) = from {
         asked = asked.header("x-forwarded-for", from.to_string());
     }
-    let mut asked = asked.body(Body::empty()).expect("a request");
-    asked.extensions_mut().insert(Rights::ALL);
-    let response = forward_auth::router(parts).oneshot(asked).await.expect("an answer");
-    let by_gateway = bytes(response).await;
+    let by_gateway = asked_by_gateway(parts, asked.body(Body::empty()).expect("a request")).await;
 
     match (admitted, refused.and_then(|refused| refused.decision)) {
         (Some(admitted), None) => {

@@ -231,7 +231,7 @@ impl Acceptor {
             age => Some(age.map_or(STRANGER_AGE, |age| age.min(STRANGER_AGE))),
         };
         let end = age.map(|age| Box::pin(sleep(age)));
-        Connection { stream, rights, end, gives_way, _place: place }
+        Connection { stream, rights, end, gives_way, is_over: false, _place: place }
     }
 
     /// A place among those who may nothing: ready when it has to be given up.

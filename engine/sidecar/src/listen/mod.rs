@@ -24,6 +24,7 @@ use tokio::time::Instant;
 
 use crate::access::Access;
 pub(crate) use acceptor::{Acceptor, Terms, with_rights};
+pub(crate) use connection::Connection;
 pub(crate) use tls::{Files, Protocol};
 
 /// How often the same trouble is told. Each is counted.

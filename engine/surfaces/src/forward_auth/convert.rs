@@ -10,28 +10,37 @@
 //! | Caddy, Traefik | the last of `X-Forwarded-For`, which they always write | what stands before | 503 | 503 |
 //! | Envoy | in `x-caed-peer` | in `x-caed-forwarded-for` | an error, which may be let pass | 429: clients wait and come back as after a 503 |
 
-use axum::body::Body;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use axum::response::{IntoResponse, Response};
 use caed_core::refusal::HttpRefusal;
 use caed_trust::route::Route;
+use http::StatusCode;
 use percent_encoding::percent_decode_str;
 
 use crate::gateway::{Answer, Heard, Outcome, Told};
 
 const PREFIX: &str = "/forward-auth/";
 
-const NO_STORE: (HeaderName, HeaderValue) =
-    (HeaderName::from_static("cache-control"), HeaderValue::from_static("no-store"));
-
 /// The status that nginx does not understand.
-const STATUS: HeaderName = HeaderName::from_static("x-caed-status");
+const STATUS: &str = "x-caed-status";
 
 /// Names of headers that Envoy must take out of its client's request.
-const REMOVED: HeaderName = HeaderName::from_static("x-envoy-auth-headers-to-remove");
+const REMOVED: &str = "x-envoy-auth-headers-to-remove";
 
 const PEER: &str = "x-caed-peer";
 const FORWARDED_FOR: &str = "x-caed-forwarded-for";
+
+/// The headers of a request, a name and a value each.
+pub(super) trait Headers<'h>: Iterator<Item = (&'h [u8], &'h [u8])> + Clone {}
+
+impl<'h, All: Iterator<Item = (&'h [u8], &'h [u8])> + Clone> Headers<'h> for All {}
+
+/// An answer, as a gateway understands it.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) status: StatusCode,
+    /// Names, in small letters, with values that headers may bear.
+    pub(super) headers: Vec<(&'static str, String)>,
+    pub(super) body: String,
+}
 
 /// How a gateway asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,10 +69,12 @@ impl Dialect {
     }
 
     /// What a gateway tells, or what is wrong with how it does.
-    pub(super) fn told(self, options: &str, headers: &HeaderMap) -> Result<Told, String> {
-        let pairs =
-            headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
-        let heard = Heard::of(pairs);
+    pub(super) fn told<'h>(
+        self,
+        options: &str,
+        headers: &impl Headers<'h>,
+    ) -> Result<Told, String> {
+        let heard = Heard::of(headers.clone());
         match self {
             Self::Nginx => steps(options, heard, true),
             Self::Caddy | Self::Traefik => {
@@ -79,30 +90,27 @@ impl Dialect {
     }
 
     /// The answer, as the gateway understands it.
-    pub(super) fn response(self, answer: Answer) -> Response {
+    pub(super) fn reply(self, answer: Answer) -> Reply {
         let Answer { outcome, said: _ } = answer;
-        match outcome {
-            Outcome::Pass { headers, removed } => {
-                let mut response = ([NO_STORE], StatusCode::OK).into_response();
-                put(response.headers_mut(), headers);
-                if self == Self::Envoy
-                    && !removed.is_empty()
-                    && let Ok(names) = HeaderValue::try_from(removed.join(","))
-                {
-                    response.headers_mut().insert(REMOVED, names);
+        let mut reply = match outcome {
+            Outcome::Pass { mut headers, removed } => {
+                headers.push(("cache-control", "no-store".to_owned()));
+                if self == Self::Envoy && !removed.is_empty() {
+                    headers.push((REMOVED, removed.join(",")));
                 }
-                response
+                Reply { status: StatusCode::OK, headers, body: String::new() }
             }
-            Outcome::Refuse(HttpRefusal { status, headers, body }) => {
-                let mut response = Response::new(Body::from(body));
-                *response.status_mut() = self.status(status);
-                put(response.headers_mut(), headers);
+            Outcome::Refuse(HttpRefusal { status, mut headers, body }) => {
                 if self == Self::Nginx {
-                    response.headers_mut().insert(STATUS, status.into());
+                    headers.push((STATUS, status.to_string()));
                 }
-                response
+                Reply { status: self.status(status), headers, body }
             }
-        }
+        };
+        // Each is made of visible ASCII and spaces; nothing else may end a line.
+        let may_stand = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
+        reply.headers.retain(|(_, value)| value.bytes().all(may_stand));
+        reply
     }
 
     /// The status of a refusal.
@@ -166,13 +174,14 @@ fn with_last_as_peer(mut told: Told) -> Told {
 }
 
 /// Reads the headers that Envoy adds instead of any that its client sent.
-fn by_headers(headers: &HeaderMap, mut heard: Heard) -> Result<Told, String> {
-    let one = |name: &str| {
-        let mut values = headers.get_all(name).iter();
+fn by_headers<'h>(headers: &impl Headers<'h>, mut heard: Heard) -> Result<Told, String> {
+    let one = |known: &str| {
+        let is_it = |name: &[u8]| name.eq_ignore_ascii_case(known.as_bytes());
+        let mut values = headers.clone().filter(|(name, _)| is_it(name)).map(|(_, value)| value);
         match (values.next(), values.next()) {
             (None, _) => Ok(String::new()),
-            (Some(value), None) => Ok(String::from_utf8_lossy(value.as_bytes()).into_owned()),
-            _ => Err(format!("`{name}` came twice; one of them may be the client's")),
+            (Some(value), None) => Ok(String::from_utf8_lossy(value).into_owned()),
+            _ => Err(format!("`{known}` came twice; one of them may be the client's")),
         }
     };
     // What stands in the header itself names Envoy, for it passed on the check.
@@ -185,13 +194,4 @@ fn by_headers(headers: &HeaderMap, mut heard: Heard) -> Result<Told, String> {
         profile: one("x-caed-profile")?,
         route: Route { tenant: one("x-caed-tenant")?, audience: one("x-caed-audience")? },
     })
-}
-
-fn put(response: &mut HeaderMap, headers: Vec<(&'static str, String)>) {
-    for (name, value) in headers {
-        // Every value is made of visible ASCII and spaces.
-        if let Ok(value) = HeaderValue::try_from(value) {
-            response.insert(HeaderName::from_static(name), value);
-        }
-    }
 }

@@ -14,34 +14,32 @@
 //!
 //! Who may not decide, or asks at another path, gets a refusal as every other: 403. Anything else but 401 is an error
 //! to nginx, and errors can be configured away.
+//!
+//! | module | noun |
+//! |---|---|
+//! | `connection` | one connection: its requests answered, and its end |
+//! | `head` | a request that is read where it came, and an answer as it is sent |
+//! | `convert` | what a gateway tells and understands |
 
+mod connection;
 mod convert;
-
-use std::sync::Arc;
-
-use axum::Router;
-use axum::extract::{Request, State};
-use axum::response::Response;
+mod head;
 
 use crate::gateway;
 use crate::native::Parts;
 use crate::rights::{Right, Rights};
-use convert::Dialect;
+pub use connection::serve;
+use convert::{Dialect, Headers, Reply};
 
-/// The routes by which gateways ask.
-pub fn router(parts: Parts) -> Router {
-    Router::new().fallback(asked).with_state(Arc::new(parts))
-}
-
-async fn asked(State(parts): State<Arc<Parts>>, request: Request) -> Response {
-    let rights = Rights::in_request(request.extensions());
-    let (dialect, options) = Dialect::of(request.uri().path());
-    let told = rights.demand(Right::Decide).and_then(|()| dialect.told(options, request.headers()));
+/// Answers a request of somebody with these rights.
+async fn answer<'h>(parts: &Parts, rights: Rights, path: &str, headers: impl Headers<'h>) -> Reply {
+    let (dialect, options) = Dialect::of(path);
+    let told = rights.demand(Right::Decide).and_then(|()| dialect.told(options, &headers));
     let answer = match told {
-        Ok(told) => gateway::ask(&parts, rights, told).await,
+        Ok(told) => gateway::ask(parts, rights, told).await,
         Err(problem) => gateway::convert::unasked(&problem),
     };
-    dialect.response(answer)
+    dialect.reply(answer)
 }
 
 #[cfg(test)]
