@@ -622,11 +622,15 @@ async fn callers_who_may_nothing_give_way_in_the_midst_of_what_they_say() {
     let [mut half, mut deaf] = [http; 2].map(|http| TcpStream::connect(http).expect("connected"));
     half.write_all(b"GET / HT").expect("sent");
     ask_deafly(&mut deaf);
+    let begun = Instant::now();
     let _others = silent(http, 64);
     until_closed(&half);
     until_reset(&mut deaf);
+    // By themselves they end after half a minute.
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
     let ended = scene.sidecar.terminate();
     assert_eq!(ended.code, Some(0), "{ended:#?}");
+    assert!(!ended.lines.iter().any(|line| line.contains("panicked")), "{ended:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,17 +4,19 @@
 //! all of the connection is hyper's: odd ones are seldom, and gateways keep to their ways.
 
 use std::convert::Infallible;
+use std::future::ready;
 use std::io::Cursor;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 
 use http::header::{HeaderName, HeaderValue};
 use http::{Request, Response};
 use hyper::body::Incoming;
+use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto::Builder;
+use hyper_util::rt::TokioIo;
 use tokio::io::{self, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::task::yield_now;
 
 use super::answer;
 use super::convert::Reply;
@@ -23,8 +25,18 @@ use crate::limits;
 use crate::native::Parts;
 use crate::rights::Rights;
 
-/// Serves a connection of somebody with these rights until its peer closes it, or `end` is ready; a request that is
-/// being answered then is finished.
+/// What is left when requests were answered.
+enum Left {
+    /// Nothing, or a part of one.
+    Part,
+    /// More of them: others of this thread go first.
+    More,
+    /// An odd one.
+    Odd,
+}
+
+/// Serves a connection of somebody with these rights until its peer closes it, or `end` is ready; what was asked by
+/// then is answered.
 pub async fn serve<Io>(parts: Arc<Parts>, mut io: Io, rights: Rights, end: impl Future<Output = ()>)
 where
     Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -32,43 +44,46 @@ where
     let mut end = pin!(end);
     let mut asked = Vec::with_capacity(limits::HEAD_BYTES);
     let mut told = Vec::new();
-    let is_odd = loop {
+    loop {
         tokio::select! {
-            () = &mut end => break false,
+            () = &mut end => {
+                if !asked.is_empty() {
+                    // The rest of it is on its way.
+                    return serve_odd(parts, asked, io, rights, ready(())).await;
+                }
+                break;
+            }
             read = io.read_buf(&mut asked) => if !matches!(read, Ok(1..)) {
-                // Of half a request hyper knows what to say.
-                break !asked.is_empty();
+                break;
             }
         }
-        let is_odd = answer_all(&parts, rights, &mut asked, &mut told).await;
-        if io.write_all(&told).await.is_err() || io.flush().await.is_err() {
-            return;
+        loop {
+            let left = answer_some(&parts, rights, &mut asked, &mut told).await;
+            if io.write_all(&told).await.is_err() || io.flush().await.is_err() {
+                return;
+            }
+            told.clear();
+            match left {
+                Left::Part => break,
+                Left::More => yield_now().await,
+                Left::Odd => return serve_odd(parts, asked, io, rights, end).await,
+            }
         }
-        told.clear();
-        if is_odd {
-            break true;
-        }
-    };
-    if is_odd {
-        serve_odd(parts, asked, io, rights, end).await;
-    } else {
-        // Whoever is gone is not told.
-        let _ = io.shutdown().await;
     }
+    // Whoever is gone is not told.
+    let _ = io.shutdown().await;
 }
 
-/// Answers the requests that have come whole, and takes them out; whether an odd one is next.
-async fn answer_all(
+/// Answers requests that have come whole, and takes them out.
+async fn answer_some(
     parts: &Parts,
     rights: Rights,
     asked: &mut Vec<u8>,
     told: &mut Vec<u8>,
-) -> bool {
+) -> Left {
     let mut rest = asked.as_slice();
-    let is_odd = loop {
-        if rest.is_empty() {
-            break false;
-        }
+    let mut left = Left::More;
+    for _ in 0..limits::DECISIONS_IN_A_ROW {
         let mut room = Asked::room();
         match Asked::read(rest, &mut room) {
             Read::Whole(request) => {
@@ -76,14 +91,20 @@ async fn answer_all(
                 reply.write(request.is_head, parts.pdp.now(), told);
                 rest = rest.get(request.length..).unwrap_or_default();
             }
+            Read::Partial if rest.len() < limits::HEAD_BYTES => {
+                left = Left::Part;
+                break;
+            }
             // One that does not fit is odd as well.
-            Read::Partial => break rest.len() == limits::HEAD_BYTES,
-            Read::Odd => break true,
+            Read::Partial | Read::Odd => {
+                left = Left::Odd;
+                break;
+            }
         }
-    };
+    }
     let answered = asked.len() - rest.len();
     asked.drain(..answered);
-    is_odd
+    left
 }
 
 /// Serves what is left of a connection by hyper, after what was read of it.
@@ -92,7 +113,7 @@ pub(super) async fn serve_odd(
     first: Vec<u8>,
     io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     rights: Rights,
-    end: Pin<&mut impl Future<Output = ()>>,
+    end: impl Future<Output = ()>,
 ) {
     let (reader, writer) = io::split(io);
     let io = TokioIo::new(io::join(Cursor::new(first).chain(reader), writer));
@@ -107,10 +128,11 @@ pub(super) async fn serve_odd(
             Ok::<_, Infallible>(reply.into_response())
         }
     });
-    let server = Builder::new(TokioExecutor::new());
-    let mut connection = pin!(server.serve_connection(io, service));
+    let mut connection = pin!(Builder::new().serve_connection(io, service));
     // Whoever breaks the protocol, or hangs up, was told so as far as that is possible.
     tokio::select! {
+        // What was read already is begun.
+        biased;
         _ = connection.as_mut() => return,
         () = end => connection.as_mut().graceful_shutdown(),
     }

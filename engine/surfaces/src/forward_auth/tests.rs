@@ -1,7 +1,6 @@
 //! What gateways ask over HTTP, as data, and what they are answered.
 
 use std::future::pending;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use super::connection::serve_odd;
 use super::head::{Asked, Read};
 use super::*;
 use crate::fixture::{self, claims, token};
+use crate::limits;
 
 const GATEWAY: Rights = Rights::of(&[Right::Decide]);
 
@@ -64,7 +64,7 @@ async fn told_here(parts: &Parts, rights: Rights, pieces: &[&[u8]]) -> Vec<u8> {
 /// By hyper alone.
 async fn told_by_hyper(parts: &Parts, pieces: &[&[u8]]) -> Vec<u8> {
     let parts = Arc::new(parts.clone());
-    told(pieces, async |io| serve_odd(parts, Vec::new(), io, GATEWAY, pin!(pending())).await).await
+    told(pieces, async |io| serve_odd(parts, Vec::new(), io, GATEWAY, pending()).await).await
 }
 
 /// Answers without their dates, and the lines of each head in an order.
@@ -354,13 +354,50 @@ async fn requests_in_a_row_are_answered_in_their_order() {
 async fn a_large_head_is_answered_as_any_other() {
     let parts = fixture::parts();
     let bearer = format!("Bearer {}", token(&claims("anna")));
-    for (bytes, status) in [(10_000, "200"), (20_000, "200"), (1_000_000, "431")] {
+    let of = |bytes: usize| {
         let large = "a".repeat(bytes);
-        let request =
-            get("/forward-auth/nginx", &[("authorization", &bearer), ("cookie", &large)], "");
-        let told = told_here(&parts, GATEWAY, &[request.as_bytes()]).await;
+        get("/forward-auth/nginx", &[("authorization", &bearer), ("cookie", &large)], "")
+    };
+    let room = limits::HEAD_BYTES - of(0).len();
+    for (bytes, status) in [
+        (10_000, "200"),
+        (room - 1, "200"),
+        (room, "200"),
+        (room + 1, "200"),
+        (20_000, "200"),
+        (1_000_000, "431"),
+    ] {
+        let told = told_here(&parts, GATEWAY, &[of(bytes).as_bytes()]).await;
         assert_eq!(str::from_utf8(&told[9..12]), Ok(status), "{bytes} bytes");
     }
+}
+
+/// Of more than are answered in a row, none is lost.
+#[tokio::test]
+async fn a_thousand_in_a_row_are_answered() {
+    let row = get("/", &[], "").repeat(1000);
+    let told = told_here(&fixture::parts(), GATEWAY, &[row.as_bytes()]).await;
+    assert_eq!(String::from_utf8_lossy(&told).matches("HTTP/1.1 403").count(), 1000);
+}
+
+/// A request of which a part has come when the end begins is answered as well.
+#[tokio::test]
+async fn what_was_begun_is_finished() {
+    let parts = Arc::new(fixture::parts());
+    let request = get("/forward-auth/nginx", &[], "");
+    let (begun, rest) = request.split_at(20);
+    let (mut client, server) = duplex(1 << 16);
+    let (end, ending) = tokio::sync::oneshot::channel::<()>();
+    let served = tokio::spawn(serve(parts, server, GATEWAY, async { drop(ending.await) }));
+    client.write_all(begun.as_bytes()).await.expect("sent");
+    tokio::task::yield_now().await;
+    drop(end);
+    tokio::task::yield_now().await;
+    client.write_all(rest.as_bytes()).await.expect("sent");
+    let mut told = String::new();
+    timeout(PATIENCE, client.read_to_string(&mut told)).await.expect("an end").expect("read");
+    assert!(told.starts_with("HTTP/1.1 401") && told.contains("connection: close"), "{told}");
+    timeout(PATIENCE, served).await.expect("an end").expect("no panic");
 }
 
 #[tokio::test]
@@ -387,6 +424,8 @@ async fn a_connection_ends_when_it_is_to_end() {
 fn piece() -> impl Strategy<Value = Vec<u8>> {
     let bearer = format!("Authorization: Bearer {}\r\n", token(&claims("anna")));
     let gone = format!("authorization: Bearer {}\r\n", token(&claims("gone")));
+    let many = "a: b\r\n".repeat(65);
+    let large = format!("cookie: {}\r\n", "a".repeat(16_000));
     let whole = get("/forward-auth/nginx/peer=::1", &[("authorization", "Bearer a")], "");
     let usual = [
         &whole,
@@ -401,6 +440,10 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
         "Transfer-Encoding: chunked\r\n",
         "Connection: close\r\n",
         "x-forwarded-for: 198.51.100.1\r\n",
+        "x-caed-peer: 10.0.0.1\r\n",
+        &many,
+        &large,
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         "\r\n",
         "\r\n",
         "\r\n",
