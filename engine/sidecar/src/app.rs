@@ -43,7 +43,9 @@ use crate::alarms::Alarms;
 use crate::config::{Config, Listen, LogChoice, RawTokens};
 use crate::countries::Database;
 use crate::crew::{Crew, Member};
-use crate::listen::{self, Acceptor, Connection, Files, Protocol, SocketFile, Terms, Unix};
+use crate::listen::{
+    self, Acceptor, Connection, Dealing, Files, Protocol, SocketFile, Terms, Unix,
+};
 use crate::log::{self, LogEnding, Opened, Wires};
 use crate::topic_check;
 
@@ -350,28 +352,21 @@ fn serve<End: Future<Output = ()> + Send + 'static>(
         socket_file = Some(file);
         over_grpc.push((terms.unix(listener, own_user, crew.members()), None));
     }
-    for ((dealer, acceptors), age) in over_grpc {
-        serving.spawn(dealer.run(end()));
-        for (acceptor, runtime) in acceptors {
-            let server = Arc::clone(&server);
-            let serve_one = move |connection: Connection, end| {
-                let terms = wire::Terms { rights: connection.rights(), age, grace: GRACE };
-                Arc::clone(&server).serve(connection, terms, over(end))
-            };
-            serving.spawn_on(serve_each(acceptor, serve_one, end()), &runtime);
-        }
+    for (dealing, age) in over_grpc {
+        let server = Arc::clone(&server);
+        let serve_one = move |connection: Connection, end| {
+            let terms = wire::Terms { rights: connection.rights(), age, grace: GRACE };
+            Arc::clone(&server).serve(connection, terms, over(end))
+        };
+        serve_dealt(serving, dealing, &serve_one, &end);
     }
     if let Some(listener) = http {
-        let (dealer, acceptors) = terms.tcp(listener, Protocol::Http, crew.members())?;
-        serving.spawn(dealer.run(end()));
-        for (acceptor, runtime) in acceptors {
-            let parts = Arc::clone(&gateways);
-            let serve_one = move |connection: Connection, end| {
-                let rights = connection.rights();
-                forward_auth::serve(Arc::clone(&parts), connection, rights, over(end))
-            };
-            serving.spawn_on(serve_each(acceptor, serve_one, end()), &runtime);
-        }
+        let dealing = terms.tcp(listener, Protocol::Http, crew.members())?;
+        let serve_one = move |connection: Connection, end| {
+            let rights = connection.rights();
+            forward_auth::serve(Arc::clone(&gateways), connection, rights, over(end))
+        };
+        serve_dealt(serving, dealing, &serve_one, &end);
     }
     if let Some(listener) = admin {
         let (dealer, acceptors) = terms.tcp(listener, Protocol::Http, &[Member::current()])?;
@@ -384,6 +379,22 @@ fn serve<End: Future<Output = ()> + Send + 'static>(
     }
     let (grpc, http, admin) = (grpc_address, http_address, admin_address);
     Ok(Served { grpc, http, admin, socket: socket_file })
+}
+
+/// Serves what is dealt to each of the crew, where it is dealt, until `end` is ready.
+fn serve_dealt<Serving, End>(
+    serving: &mut Tasks,
+    (dealer, acceptors): Dealing,
+    serve_one: &(impl Fn(Connection, watch::Receiver<()>) -> Serving + Clone + Send + 'static),
+    end: &impl Fn() -> End,
+) where
+    Serving: Future<Output = ()> + Send + 'static,
+    End: Future<Output = ()> + Send + 'static,
+{
+    serving.spawn(dealer.run(end()));
+    for (acceptor, runtime) in acceptors {
+        serving.spawn_on(serve_each(acceptor, serve_one.clone(), end()), &runtime);
+    }
 }
 
 /// Serves each connection until the end. One that may not last for ever is asked to make room for a new one, and what

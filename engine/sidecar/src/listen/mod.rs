@@ -23,7 +23,7 @@ use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::time::Instant;
 
 use crate::access::Access;
-pub(crate) use acceptor::{Acceptor, Terms, with_rights};
+pub(crate) use acceptor::{Acceptor, Dealing, Terms, with_rights};
 pub(crate) use connection::Connection;
 pub(crate) use tls::{Files, Protocol};
 

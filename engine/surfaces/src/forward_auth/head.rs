@@ -12,7 +12,7 @@ use caed_core::time::UnixMillis;
 use httparse::{Header, Request, Status};
 use httpdate::HttpDate;
 
-use super::convert::Reply;
+use super::convert::{Headers, Reply};
 
 /// Headers of a request that is read here. Guess: a browser's, and those that two gateways add.
 const HEADERS_MAX: usize = 64;
@@ -76,8 +76,7 @@ impl<'r, 'b> Asked<'r, 'b> {
         Read::Whole(Self { is_head: method == "HEAD", path, headers, length })
     }
 
-    /// Its headers, a name and a value each.
-    pub(super) fn headers(&self) -> impl Iterator<Item = (&'b [u8], &'b [u8])> + Clone {
+    pub(super) fn headers(&self) -> impl Headers<'b> {
         self.headers.iter().map(|header| (header.name.as_bytes(), header.value))
     }
 }
