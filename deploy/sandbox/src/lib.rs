@@ -24,7 +24,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{LazyLock, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
 use axum::Router;
@@ -159,7 +159,7 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Brings everything up, and waits until the gateway answers and caed has read its log.
+    /// Brings everything up, and waits until the gateway answers and caed lets in whom the issuer names.
     ///
     /// # Errors
     ///
@@ -194,6 +194,7 @@ impl Sandbox {
         let mut sandbox = Self { issuer, ports, secret, folder, gateway, sidecar: None, served };
         sandbox.start_sidecar().await?;
         sandbox.gateway_listens().await?;
+        sandbox.keys_are_had().await?;
         Ok(sandbox)
     }
 
@@ -215,7 +216,7 @@ impl Sandbox {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         self.sidecar = Some(Running::start(&mut command)?);
         let started = Instant::now();
-        while !is_ready(self.ports.admin).await {
+        while !is_fine(self.ports.admin, "/readyz", "").await {
             let ended = self.sidecar.as_mut().map(Running::ended).transpose()?.flatten();
             if ended.is_some() || started.elapsed() > DEADLINE {
                 bail!("caed did not come up: {}", self.said("caed.log"));
@@ -267,6 +268,24 @@ impl Sandbox {
         }
         Ok(())
     }
+
+    /// Waits until caed can verify tokens: on a busy machine the issuer's keys take longer than a first token waits.
+    async fn keys_are_had(&self) -> Result<()> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+        let token = self.issuer.token("sandbox", now, false);
+        let headers = format!(
+            "x-forwarded-for: {}\r\nx-forwarded-method: GET\r\nx-forwarded-uri: /\r\nauthorization: Bearer {token}\r\n",
+            Ipv4Addr::LOCALHOST
+        );
+        let started = Instant::now();
+        while !is_fine(self.ports.http, "/forward-auth/caddy", &headers).await {
+            if started.elapsed() > DEADLINE {
+                bail!("caed does not let in whom the issuer names: {}", self.said("caed.log"));
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
 }
 
 impl Drop for Sandbox {
@@ -303,13 +322,13 @@ where
     let _ = axum::serve(listener, router).await;
 }
 
-/// Whether caed says that it may be asked.
-async fn is_ready(port: u16) -> bool {
+/// Whether caed answers to a path, with these headers besides, that all is well.
+async fn is_fine(port: u16, path: &str, headers: &str) -> bool {
+    let request =
+        format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}\r\n");
     let asked = async {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
-        stream
-            .write_all(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
-            .await?;
+        stream.write_all(request.as_bytes()).await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;
         std::io::Result::Ok(answer.starts_with("HTTP/1.1 200"))
