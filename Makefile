@@ -50,14 +50,13 @@ check: need ## The quick inner loop: format, lints, docs, every test without oth
 tools: ## Finds the real parts that tests use, gets what it can, and says what is missing.
 	@./tests/tools/find.sh
 
-test: tools ## Everything that must hold: `make check`, then a real Kafka, a real browser, every command of the quickstarts, what is in deploy/, and the demo on a bare machine.
+test: tools ## Everything that must hold: `make check`, then a real Kafka, a real browser, every command of the quickstarts (the demo is the first), what is in deploy/, and the demo on a bare machine.
 	@$(STAGE) check      $(MAKE) --no-print-directory check
 	@$(STAGE) kafka      cargo test --workspace --test kafka --bench ingest
 	@$(STAGE) fleet      cargo test --workspace --test fleet -- --nocapture
 	@$(STAGE) browser    cargo test --workspace --test browser
 	@$(STAGE) gateways   cargo test --workspace --test real_gateways
 	@$(STAGE) clients    cargo test --workspace --test clients
-	@$(STAGE) demo       $(MAKE) --no-print-directory demo
 	@$(STAGE) quickstarts python3 tests/tools/quickstarts.py
 	@$(STAGE) deploy     ./tests/tools/deploy.sh
 	@$(STAGE) plain-path ./tests/plain-path.sh

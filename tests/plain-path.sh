@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Proves that `make demo` needs only rustup and the compiler package: builds and runs it once with a
 # PATH that holds no more than those, and none of what else is installed here (pkg-config, cmake, a
-# JDK, Python, …).
+# JDK, Python, …). Then it builds what `make sandbox-*` builds: nothing leans on features of libraries
+# that only tests ask for, for nothing of theirs is built here.
 #
-# It builds in target/plain, beginning with a copy of what target/debug holds: then cargo makes anew
-# what depends on the difference (OpenSSL, zlib, librdkafka and everything of caed's), and takes over
-# crates that are Rust alone. That is some nine minutes of one core, OpenSSL most of it; the next time
-# only what has changed. Remove target/plain to begin again.
+# It builds in target/plain, without optimizing, which nothing here is asked about and takes as long
+# again. That is some nine minutes of two cores, OpenSSL most of it; the next time only what has
+# changed. Remove target/plain to begin again.
 #
 # Headers can't be hidden by a PATH. OpenSSL's are not looked at without pkg-config, and what was
 # built is asked whether it links OpenSSL's library; zlib's would be found by the compiler, so its own
@@ -30,23 +30,18 @@ for program in "${programs[@]}"; do
     case $found in /*) ln -s "$found" "$plain/$program" ;; esac
 done
 
-target=${CARGO_TARGET_DIR:-$(pwd)/target}
-built=$target/plain
-if [ ! -d "$built" ] && [ -d "$target/debug" ]; then
-    mkdir -p "$built/debug"
-    for part in .fingerprint build; do
-        cp -Rp "$target/debug/$part" "$built/debug/"
-    done
-    # Libraries and their like: the programs beside them, tests most of them, are gigabytes.
-    mkdir "$built/debug/deps"
-    find "$target/debug/deps" -maxdepth 1 -type f \( -name '*.rlib' -o -name '*.rmeta' -o -name '*.d' -o -name '*.so' -o -name '*.dylib' \) \
-        -exec cp -p {} "$built/debug/deps/" \;
-fi
+built=${CARGO_TARGET_DIR:-$(pwd)/target}/plain
 
-env -i HOME="$HOME" PATH="$plain" ${CARGO_HOME:+CARGO_HOME="$CARGO_HOME"} ${RUSTUP_HOME:+RUSTUP_HOME="$RUSTUP_HOME"} \
-    LIBZ_SYS_STATIC=1 CARGO_TARGET_DIR="$built" make demo
+barely() { # COMMAND…: runs it on the bare machine
+    env -i HOME="$HOME" PATH="$plain" ${CARGO_HOME:+CARGO_HOME="$CARGO_HOME"} ${RUSTUP_HOME:+RUSTUP_HOME="$RUSTUP_HOME"} \
+        LIBZ_SYS_STATIC=1 CARGO_TARGET_DIR="$built" CARGO_PROFILE_DEV_OPT_LEVEL=0 CARGO_PROFILE_DEV_DEBUG=none "$@"
+}
+
+barely make demo
 
 if command -v ldd >/dev/null 2>&1 && ldd "$built/debug/caed" | grep -E 'libssl|libcrypto|libz\.'; then
     echo "plain-path: the program links these libraries of the system, which the compiler package does not bring" >&2
     exit 1
 fi
+
+barely cargo build --quiet --package caed --package caed-sandbox
