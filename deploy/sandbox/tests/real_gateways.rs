@@ -64,7 +64,18 @@ impl Scene {
         Self::with(gateway, &[], &[]).await
     }
 
-    async fn with(gateway: Gateway, gateway_changes: Changes<'_>, caed: Changes<'_>) -> Self {
+    /// One whose gateway waits for caed longer than the examples do: a busy machine now and then stands still for as
+    /// long as that.
+    async fn with(gateway: Gateway, changes: Changes<'_>, caed: Changes<'_>) -> Self {
+        let patient = match gateway {
+            Gateway::Nginx | Gateway::Caddy => ("250ms", "10s"),
+            _ => ("0.25s", "10s"),
+        };
+        Self::hasty(gateway, &[changes, &[patient]].concat(), caed).await
+    }
+
+    /// One whose gateway waits for caed as the examples do.
+    async fn hasty(gateway: Gateway, gateway_changes: Changes<'_>, caed: Changes<'_>) -> Self {
         let ports = Ports::free().expect("free ports");
         let setup = Setup { gateway, ports, gateway_changes, caed_changes: caed };
         let sandbox = Sandbox::start(setup).await.unwrap_or_else(|error| panic!("{error:?}"));
@@ -539,7 +550,7 @@ async fn what_a_route_demands_of_a_token_is_demanded() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_is_let_in_when_caed_does_not_answer() {
     for gateway in ALL {
-        let mut scene = Scene::new(gateway).await;
+        let mut scene = Scene::hasty(gateway, &[], &[]).await;
         scene.publish(vec![revoked("anna")]).await;
         let (anna, ben) = (bearer(&scene.token("anna")), bearer(&scene.token("ben")));
         let load = Load::start(&scene.sandbox, OFFICE, &[("anna", &anna), ("ben", &ben)]).await;
@@ -615,7 +626,7 @@ async fn nothing_that_a_client_sends_makes_an_error_that_is_let_pass() {
             Gateway::Nginx | Gateway::Caddy => &[],
             _ => &[("failure_mode_allow: false", "failure_mode_allow: true")],
         };
-        let mut scene = Scene::with(gateway, open, &[]).await;
+        let mut scene = Scene::hasty(gateway, open, &[]).await;
         scene.publish(vec![revoked("anna")]).await;
         let anna = bearer(&scene.token("anna"));
 
