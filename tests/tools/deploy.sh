@@ -77,5 +77,6 @@ else
     echo "deploy/container/compose.yaml: docker compose is not here, and was not asked"
 fi
 
-cargo build --quiet --package caed
+# What was built for tests.
+cargo test --quiet --workspace --no-run
 python3 tests/tools/deploy.py "${CARGO_TARGET_DIR:-target}/debug/caed" "$envoy"
