@@ -128,7 +128,8 @@ pub(super) async fn serve_odd(
             Ok::<_, Infallible>(reply.into_response())
         }
     });
-    let mut connection = pin!(Builder::new().serve_connection(io, service));
+    // Who has said all is answered nonetheless.
+    let mut connection = pin!(Builder::new().half_close(true).serve_connection(io, service));
     // Whoever breaks the protocol, or hangs up, was told so as far as that is possible.
     tokio::select! {
         // What was read already is begun.
