@@ -508,13 +508,13 @@ class Desk:
         self.variables = {name: value for name, value in pairs if name not in variables}
         return said
 
-    def asks(self, command):
-        """Runs a command with requests in it; again, as people do, where one was answered that caed was late.
+    def asks(self, command, code=0, **variables):
+        """Runs a command; again, as people do, where a request in it was answered that caed was late.
 
         Whoever asks caed waits a quarter of a second at most, and lets nobody in without an answer: a busy machine now
         and then stands still for as long. What is wrong otherwise is wrong at once."""
         for _ in range(3):
-            said = self.types(command)
+            said = self.types(command, code, **variables)
             if not re.search(r"HTTP/\S+ 50[0-9]\b", said):
                 break
             print(f"asked again: {said}", flush=True)
@@ -585,8 +585,7 @@ class Desk:
                 return f"not run: {entry.needs} is not here"
             self.has_beside(entry.beside)
             variables = self.prepared(entry)
-            text = self.filled(entry, step.text)
-            said = self.asks(text) if text.startswith("curl ") else self.types(text, entry.code, **variables)
+            said = self.asks(self.filled(entry, step.text), entry.code, **variables)
         elif isinstance(entry, NotRun):
             for word in shlex.split(step.text, comments=True):
                 repository = word.split("/")[0] in ("bench", "deploy", "engine", "proto", "tests")

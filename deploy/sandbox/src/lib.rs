@@ -215,15 +215,7 @@ impl Sandbox {
         command.arg("serve").arg("--config").arg(path.join("caed.toml"));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         self.sidecar = Some(Running::start(&mut command)?);
-        let started = Instant::now();
-        while !is_fine(self.ports.admin, "/readyz", "").await {
-            let ended = self.sidecar.as_mut().map(Running::ended).transpose()?.flatten();
-            if ended.is_some() || started.elapsed() > DEADLINE {
-                bail!("caed did not come up: {}", self.said("caed.log"));
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Ok(())
+        self.sidecar_is_fine(self.ports.admin, "/readyz", "").await
     }
 
     /// Kills caed without a word.
@@ -270,17 +262,23 @@ impl Sandbox {
     }
 
     /// Waits until caed can verify tokens: on a busy machine the issuer's keys take longer than a first token waits.
-    async fn keys_are_had(&self) -> Result<()> {
+    async fn keys_are_had(&mut self) -> Result<()> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
         let token = self.issuer.token("sandbox", now, false);
         let headers = format!(
             "x-forwarded-for: {}\r\nx-forwarded-method: GET\r\nx-forwarded-uri: /\r\nauthorization: Bearer {token}\r\n",
             Ipv4Addr::LOCALHOST
         );
+        self.sidecar_is_fine(self.ports.http, "/forward-auth/caddy", &headers).await
+    }
+
+    /// Waits until caed answers to a path, with these headers besides, that all is well.
+    async fn sidecar_is_fine(&mut self, port: u16, path: &str, headers: &str) -> Result<()> {
         let started = Instant::now();
-        while !is_fine(self.ports.http, "/forward-auth/caddy", &headers).await {
-            if started.elapsed() > DEADLINE {
-                bail!("caed does not let in whom the issuer names: {}", self.said("caed.log"));
+        while !is_fine(port, path, headers).await {
+            let ended = self.sidecar.as_mut().map(Running::ended).transpose()?.flatten();
+            if ended.is_some() || started.elapsed() > DEADLINE {
+                bail!("caed did not come up, by {path}: {}", self.said("caed.log"));
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
